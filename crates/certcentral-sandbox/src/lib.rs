@@ -1,0 +1,1 @@
+//! An offline CertCentral: real validation, real certificates, no account.

@@ -1,0 +1,1 @@
+//! A typed, tolerant client of the DigiCert CertCentral Services API.

@@ -1,0 +1,1 @@
+//! The order flow of dcv: state machine, journal, propagation, proof placement.

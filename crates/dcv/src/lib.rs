@@ -1,0 +1,1 @@
+//! The program dcv: proves domains to CertCentral and brings OV/EV certificates home.

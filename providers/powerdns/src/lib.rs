@@ -1,0 +1,1 @@
+//! The PowerDNS authoritative HTTP API as a dcv provider.

@@ -1,0 +1,1 @@
+//! Serves DCV files from a built-in HTTP server.

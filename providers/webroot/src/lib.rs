@@ -1,0 +1,1 @@
+//! Writes DCV files below a web server's document root.
