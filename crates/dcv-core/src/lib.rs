@@ -1,1 +1,7 @@
-//! The order flow of dcv: state machine, journal, propagation, proof placement.
+//! Everything that decides: from a list of names to a certificate in a folder, with nothing left behind.
+
+pub mod certificate;
+pub mod doctor;
+pub mod key;
+pub mod name;
+pub mod propagation;
