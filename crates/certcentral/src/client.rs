@@ -1,0 +1,715 @@
+//! The client: one method for each endpoint, one place that sends.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use jiff::{SignedDuration, Timestamp};
+use reqwest::{Method, StatusCode, Url, header};
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+
+use crate::{
+    budget::Budget,
+    error::{Error, Result, Sent, read_errors},
+    lenient,
+    types::{
+        CertificateId, ChainCertificate, DcvCheck, DcvMethod, Domain, DomainId, DomainToken, DownloadFormat, NewOrder,
+        Order, OrderId, OrderValidation, Organization, OrganizationId, Page, PlacedOrder, Product, RandomValue,
+        Request, RequestId, RequestStatus, StatusChange, TokenCheck, User,
+    },
+};
+
+/// Base URL of most accounts.
+pub const US: &str = "https://www.digicert.com/services/v2";
+/// Base URL of accounts on the European instance.
+pub const EU: &str = "https://certcentral.digicert.eu/services/v2";
+
+/// The longest window of status changes.
+const LONGEST_WINDOW: Duration = Duration::from_secs(7 * 24 * 3600);
+/// How far an order's date may lie before our own clock's idea of when it was placed.
+const CLOCK_SKEW: SignedDuration = SignedDuration::from_hours(24);
+
+/// When calls that may be repeated are.
+#[derive(Clone, Copy, Debug)]
+pub struct Retries {
+    /// How often a call is sent at most.
+    pub attempts: u32,
+    /// First pause after a 5xx or a lost connection; it doubles.
+    pub pause: Duration,
+    /// First pause after a 429 without `Retry-After`; it doubles. The vendor names no time; clients in use wait 5 s.
+    pub pause_when_limited: Duration,
+}
+
+impl Default for Retries {
+    fn default() -> Self {
+        Self { attempts: 5, pause: Duration::from_millis(500), pause_when_limited: Duration::from_secs(5) }
+    }
+}
+
+/// A client of the API for one API key. Cheap to clone; clones share the rate budget.
+#[derive(Clone, Debug)]
+pub struct Client {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    base: Url,
+    key: SecretString,
+    http: reqwest::Client,
+    budget: Budget,
+    retries: Retries,
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inner").field("base", &self.base.as_str()).finish_non_exhaustive()
+    }
+}
+
+/// Sets a [`Client`] up.
+#[derive(Debug)]
+pub struct ClientBuilder {
+    key: SecretString,
+    base: String,
+    budget: Budget,
+    retries: Retries,
+    timeout: Duration,
+    user_agent: String,
+    plain_http: bool,
+}
+
+impl ClientBuilder {
+    /// The base URL, with or without a final slash: [`US`] (the default), [`EU`], or any other.
+    #[must_use]
+    pub fn base_url(mut self, base: impl Into<String>) -> Self {
+        self.base = base.into();
+        self
+    }
+
+    /// The rate budget, e.g. one shared with other programs' clients of the same key, or other windows.
+    #[must_use]
+    pub fn budget(mut self, budget: Budget) -> Self {
+        self.budget = budget;
+        self
+    }
+
+    /// How calls that may be repeated are.
+    #[must_use]
+    pub fn retries(mut self, retries: Retries) -> Self {
+        self.retries = retries;
+        self
+    }
+
+    /// How long one call may take. Default 60 seconds.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// What the client calls itself.
+    #[must_use]
+    pub fn user_agent(mut self, user_agent: impl Into<String>) -> Self {
+        self.user_agent = user_agent.into();
+        self
+    }
+
+    /// Allows `http://` to other hosts than this one. The API key travels in clear.
+    #[must_use]
+    pub fn allow_plain_http(mut self) -> Self {
+        self.plain_http = true;
+        self
+    }
+
+    /// Builds the client.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when the base URL is none, or is plain HTTP to another host, or the key cannot be a header.
+    pub fn build(self) -> Result<Client> {
+        let config = |field, message: String| Error::Config { field, message };
+        let text = self.base.trim().trim_end_matches('/');
+        let base =
+            Url::parse(text).map_err(|e| config("url", format!("`{text}` is not a URL ({e}); one looks like {US}")))?;
+        let loopback = match base.host() {
+            Some(url::Host::Domain(name)) => name == "localhost",
+            Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
+            Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
+            None => false,
+        };
+        match base.scheme() {
+            "https" => {}
+            "http" if loopback || self.plain_http => {}
+            "http" => return Err(config("url", format!("`{text}` would send the API key in clear; use https"))),
+            other => return Err(config("url", format!("`{text}`: {other} is not spoken here; use https"))),
+        }
+        if header::HeaderValue::from_str(self.key.expose_secret()).is_err() || self.key.expose_secret().is_empty() {
+            return Err(config(
+                "key",
+                "the API key is empty or has characters that no key has; read it again".to_owned(),
+            ));
+        }
+        // Only fails when a provider is installed already, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let http = reqwest::Client::builder()
+            .user_agent(self.user_agent)
+            .timeout(self.timeout)
+            // The key must not travel to wherever somebody points.
+            .redirect(reqwest::redirect::Policy::none())
+            // A repeat of ours is counted and thought about; one of the library's would not be.
+            .retry(reqwest::retry::never())
+            .build()
+            .map_err(|e| config("http", e.to_string()))?;
+        let inner = Inner { base, key: self.key, http, budget: self.budget, retries: self.retries };
+        Ok(Client { inner: Arc::new(inner) })
+    }
+}
+
+/// Whether a call may be sent again when it is not known whether it got through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Repeat {
+    /// It reads, or doing it twice is the same as doing it once.
+    Harmless,
+    /// Doing it twice makes two of something.
+    Never,
+}
+
+/// One call.
+struct Call<'a> {
+    method: Method,
+    path: String,
+    query: Vec<(&'a str, String)>,
+    body: Option<Value>,
+    repeat: Repeat,
+}
+
+impl<'a> Call<'a> {
+    fn get(path: impl Into<String>) -> Self {
+        Self { method: Method::GET, path: path.into(), query: Vec::new(), body: None, repeat: Repeat::Harmless }
+    }
+
+    fn put(path: impl Into<String>) -> Self {
+        Self { method: Method::PUT, ..Self::get(path) }
+    }
+
+    /// A POST, which makes something unless told otherwise.
+    fn post(path: impl Into<String>) -> Self {
+        Self { method: Method::POST, repeat: Repeat::Never, ..Self::get(path) }
+    }
+
+    fn body(mut self, body: impl Serialize) -> Self {
+        // Our own types have text keys and no failing parts.
+        self.body = Some(serde_json::to_value(body).unwrap_or(Value::Null));
+        self
+    }
+
+    fn query(mut self, name: &'a str, value: impl ToString) -> Self {
+        self.query.push((name, value.to_string()));
+        self
+    }
+
+    fn writes(&self) -> bool {
+        self.method != Method::GET
+    }
+
+    /// For errors and logs.
+    fn name(&self) -> String {
+        format!("{} {}", self.method, self.path)
+    }
+}
+
+impl Client {
+    /// Begins to set a client up.
+    pub fn builder(key: SecretString) -> ClientBuilder {
+        ClientBuilder {
+            key,
+            base: US.to_owned(),
+            budget: Budget::default(),
+            retries: Retries::default(),
+            timeout: Duration::from_secs(60),
+            user_agent: concat!("dcv/", env!("CARGO_PKG_VERSION")).to_owned(),
+            plain_http: false,
+        }
+    }
+
+    /// The rate budget, for metrics.
+    pub fn budget(&self) -> &Budget {
+        &self.inner.budget
+    }
+
+    // ---- the account
+
+    /// The key's user: the cheapest way to find out whether the key works.
+    ///
+    /// # Errors
+    /// [`Error::is_auth`] when it does not.
+    pub async fn me(&self) -> Result<User> {
+        self.json(Call::get("/user/me")).await
+    }
+
+    /// The products that can be ordered (API page "Product list").
+    ///
+    /// # Errors
+    /// As any read.
+    pub async fn products(&self) -> Result<Vec<Product>> {
+        self.list(Call::get("/product"), "products").await.map(|page| page.items)
+    }
+
+    /// The organizations of the account (API page "List organizations").
+    ///
+    /// # Errors
+    /// As any read.
+    pub async fn organizations(&self) -> Result<Vec<Organization>> {
+        self.list(Call::get("/organization"), "organizations").await.map(|page| page.items)
+    }
+
+    /// An organization.
+    ///
+    /// # Errors
+    /// [`Error::is_not_found`] when there is none of this number.
+    pub async fn organization(&self, id: OrganizationId) -> Result<Organization> {
+        self.json(Call::get(format!("/organization/{id}"))).await
+    }
+
+    // ---- orders
+
+    /// Places an order. **It costs money, and is sent again only where it was certainly not read or was refused with 429.**
+    /// When [`Error::outcome_unknown`], look with [`find_order_by_alternative_id`](Self::find_order_by_alternative_id)
+    /// before doing anything else.
+    ///
+    /// # Errors
+    /// 400 with a code for whatever is wrong with the order, 404 `not_found|product`.
+    pub async fn place_order(&self, product: &str, order: &NewOrder) -> Result<PlacedOrder> {
+        self.json(Call::post(format!("/order/certificate/{product}")).body(order)).await
+    }
+
+    /// An order (API page "Order info").
+    ///
+    /// # Errors
+    /// [`Error::is_not_found`].
+    pub async fn order(&self, id: OrderId) -> Result<Order> {
+        self.json(Call::get(format!("/order/certificate/{id}"))).await
+    }
+
+    /// A page of the account's orders. Filters are property and value, e.g. `("status", "pending")`; at most 1000 items.
+    ///
+    /// # Errors
+    /// As any read.
+    pub async fn orders(&self, filters: &[(&str, &str)], limit: u32, offset: u32) -> Result<Page<Order>> {
+        let names: Vec<String> = filters.iter().map(|(property, _)| format!("filters[{property}]")).collect();
+        let mut call = Call::get("/order/certificate").query("limit", limit).query("offset", offset);
+        for (name, (_, value)) in names.iter().zip(filters) {
+            call = call.query(name, value);
+        }
+        self.list(call, "orders").await
+    }
+
+    /// Looks for an order by the id its caller gave it: among those with this common name that were placed at or after `since`
+    /// (with a day's allowance for clocks and zones). Reads one page, seldom more, and Order info only of candidates
+    /// whose list entry does not tell their id.
+    ///
+    /// # Errors
+    /// As any read.
+    pub async fn find_order_by_alternative_id(
+        &self,
+        id: &str,
+        common_name: &str,
+        since: Timestamp,
+    ) -> Result<Option<Order>> {
+        const PAGE: u32 = 1000;
+        let mut offset = 0;
+        loop {
+            let page = self.orders(&[("common_name", common_name)], PAGE, offset).await?;
+            let count = page.items.len();
+            for item in page.items {
+                if item.alternative_order_id.as_deref() == Some(id) {
+                    return Ok(Some(item));
+                }
+                let placed = item.date_created.as_ref().and_then(|moment| moment.timestamp());
+                let old = placed.is_some_and(|placed| placed < since - CLOCK_SKEW);
+                if item.alternative_order_id.is_some() || old {
+                    continue;
+                }
+                let order = self.order(item.id).await?;
+                if order.alternative_order_id.as_deref() == Some(id) {
+                    return Ok(Some(order));
+                }
+            }
+            if count < PAGE as usize {
+                return Ok(None);
+            }
+            offset += PAGE;
+        }
+    }
+
+    /// What an order still needs: the best single call to learn its open domains (API page "Order validation status").
+    ///
+    /// # Errors
+    /// [`Error::is_not_found`].
+    pub async fn order_validation(&self, id: OrderId) -> Result<OrderValidation> {
+        self.json(Call::get(format!("/order/certificate/{id}/validation"))).await
+    }
+
+    /// The order's random value: the present one while it lives, else a new one.
+    ///
+    /// # Errors
+    /// 400 when the order's method has none or nothing is open.
+    pub async fn order_random_value(&self, id: OrderId) -> Result<RandomValue> {
+        self.json(Call::put(format!("/order/certificate/{id}/dcv-random-value"))).await
+    }
+
+    /// Asks CertCentral to look for the proofs of an order now; of these names only, or of all when there are none. Proofs that
+    /// were not found are not an error, see [`DcvCheck`].
+    ///
+    /// # Errors
+    /// 404, and whatever is not about a proof that was not found.
+    pub async fn check_order_dcv(&self, id: OrderId, only: &[String]) -> Result<DcvCheck> {
+        let mut call = Call::put(format!("/order/certificate/{id}/check-dcv"));
+        if !only.is_empty() {
+            call = call.body(json!({ "dns_names_validations": only }));
+        }
+        match self.json(call).await {
+            Err(Error::Api { status: 400, errors, .. }) if errors.iter().any(|e| is_not_found_yet(e.code.class())) => {
+                Ok(DcvCheck { errors, ..DcvCheck::default() })
+            }
+            other => other,
+        }
+    }
+
+    /// The orders whose status has changed in the last `window`, at most seven days, in whole seconds, rounded up. One call
+    /// for all orders of the account.
+    ///
+    /// # Errors
+    /// As any read.
+    pub async fn status_changes(&self, window: Duration) -> Result<Vec<StatusChange>> {
+        let window = window.min(LONGEST_WINDOW);
+        let seconds = (window.as_secs() + u64::from(window.subsec_nanos() > 0)).max(1);
+        let call = Call::get("/order/certificate/status-changes").query("seconds", seconds);
+        self.list(call, "orders").await.map(|page| page.items)
+    }
+
+    /// Cancels a pending order, or a pending reissue.
+    ///
+    /// # Errors
+    /// 400 when the order is beyond that.
+    pub async fn cancel_order(&self, id: OrderId, note: &str) -> Result<()> {
+        let body = json!({ "status": "CANCELED", "note": note });
+        self.nothing(Call::put(format!("/order/certificate/{id}/status")).body(body)).await
+    }
+
+    /// Changes the method of a pending order. For token methods the answer is the order's random value.
+    ///
+    /// # Errors
+    /// 400 when the method is not for this order.
+    pub async fn change_order_dcv_method(&self, id: OrderId, method: &DcvMethod) -> Result<Option<RandomValue>> {
+        let call = Call::put(format!("/order/certificate/{id}/dcv-method")).body(json!({ "dcv_method": method }));
+        let (name, body) = (call.name(), self.send(call).await?);
+        if body.iter().all(u8::is_ascii_whitespace) {
+            return Ok(None);
+        }
+        let value: Value = decode(&name, true, &body)?;
+        Ok(serde_json::from_value(value).ok())
+    }
+
+    // ---- domains
+
+    /// A domain with its random value (API page "Domain info", `include_dcv=true`).
+    ///
+    /// # Errors
+    /// [`Error::is_not_found`].
+    pub async fn domain(&self, id: DomainId) -> Result<Domain> {
+        self.json(Call::get(format!("/domain/{id}")).query("include_dcv", true)).await
+    }
+
+    /// A page of the account's domains whose name is or contains `search`, with the ends of their validations.
+    ///
+    /// # Errors
+    /// As any read.
+    pub async fn domains(&self, search: Option<&str>, limit: u32, offset: u32) -> Result<Page<Domain>> {
+        let mut call = Call::get("/domain")
+            .query("include_dcv_expiration_time", true)
+            .query("include_validation", true)
+            .query("limit", limit)
+            .query("offset", offset);
+        if let Some(search) = search {
+            call = call.query("filters[search]", format!("%{search}"));
+        }
+        self.list(call, "domains").await
+    }
+
+    /// A new random value for a domain. The domain's earlier one ends; order values stay.
+    ///
+    /// # Errors
+    /// 400 `invalid_dcv_method` when the domain's method has none.
+    pub async fn new_domain_token(&self, id: DomainId) -> Result<DomainToken> {
+        self.json(Call::post(format!("/domain/{id}/dcv/token")).harmless()).await
+    }
+
+    /// Asks CertCentral to look for the proof of a domain now. A proof that was not found is not an error.
+    ///
+    /// # Errors
+    /// 404, and whatever is not about a proof that was not found.
+    pub async fn check_domain_token(&self, id: DomainId) -> Result<TokenCheck> {
+        match self.json(Call::put(format!("/domain/{id}/dcv/validate-token"))).await {
+            Err(Error::Api { status: 400, errors, .. }) if errors.iter().any(|e| is_not_found_yet(e.code.class())) => {
+                Ok(TokenCheck { errors, ..TokenCheck::default() })
+            }
+            other => other,
+        }
+    }
+
+    // ---- certificates
+
+    /// A certificate as a file. Check that it is the one you want: the API has been seen to give another.
+    ///
+    /// # Errors
+    /// As any read; a certificate that is not issued yet is one.
+    pub async fn download(&self, id: CertificateId, format: DownloadFormat) -> Result<Bytes> {
+        self.send(Call::get(format!("/certificate/{id}/download/format/{format}"))).await
+    }
+
+    /// The chain of a certificate, intermediates first; whether the leaf is among them is not documented.
+    ///
+    /// # Errors
+    /// As any read.
+    pub async fn chain(&self, id: CertificateId) -> Result<Vec<ChainCertificate>> {
+        self.list(Call::get(format!("/certificate/{id}/chain")), "intermediates").await.map(|page| page.items)
+    }
+
+    // ---- requests for approval
+
+    /// The requests of this status.
+    ///
+    /// # Errors
+    /// As any read.
+    pub async fn requests(&self, status: &RequestStatus) -> Result<Vec<Request>> {
+        self.list(Call::get("/request").query("filters[status]", status), "requests").await.map(|page| page.items)
+    }
+
+    /// Approves or rejects a request.
+    ///
+    /// # Errors
+    /// 403 when the key's user may not.
+    pub async fn set_request_status(&self, id: RequestId, status: &RequestStatus, comment: &str) -> Result<()> {
+        let body = json!({ "status": status, "processor_comment": comment });
+        self.nothing(Call::put(format!("/request/{id}/status")).body(body)).await
+    }
+
+    // ---- sending
+
+    async fn json<T: DeserializeOwned>(&self, call: Call<'_>) -> Result<T> {
+        let (name, writes) = (call.name(), call.writes());
+        decode(&name, writes, &self.send(call).await?)
+    }
+
+    /// A list under `field`, and the page's total.
+    async fn list<T: DeserializeOwned>(&self, call: Call<'_>, field: &str) -> Result<Page<T>> {
+        #[derive(Deserialize)]
+        struct Items<T: DeserializeOwned>(#[serde(deserialize_with = "lenient::list")] Vec<T>);
+        let (name, writes) = (call.name(), call.writes());
+        let body = self.send(call).await?;
+        let mut answer: Value = if body.is_empty() { Value::Null } else { decode(&name, writes, &body)? };
+        let total = answer.pointer("/page/total").and_then(Value::as_u64);
+        let list = answer.get_mut(field).map(Value::take).unwrap_or_default();
+        let items =
+            Items::deserialize(list).map_err(|e| Error::Decode { call: name, message: e.to_string(), writes })?;
+        Ok(Page { items: items.0, total })
+    }
+
+    /// A call whose answer does not matter: 204, or some body.
+    async fn nothing(&self, call: Call<'_>) -> Result<()> {
+        self.send(call).await.map(drop)
+    }
+
+    /// Sends a call until it is answered, within what may be repeated.
+    async fn send(&self, call: Call<'_>) -> Result<Bytes> {
+        let retries = self.inner.retries;
+        let mut attempt = 1;
+        loop {
+            let result = self.attempt(&call, attempt).await;
+            let Err(error) = &result else { return result };
+            let doubling = 2u32.saturating_pow(attempt - 1);
+            let wait = match error {
+                // Refused unread, whatever the call.
+                Error::Api { status: 429, retry_after, .. } => {
+                    let wait = retry_after.unwrap_or_else(|| jittered(retries.pause_when_limited * doubling));
+                    self.inner.budget.pause(wait);
+                    wait
+                }
+                Error::Api { status: 500.., retry_after, .. } if call.repeat == Repeat::Harmless => {
+                    retry_after.unwrap_or_else(|| jittered(retries.pause * doubling))
+                }
+                Error::Transport { sent, .. } if call.repeat == Repeat::Harmless || *sent == Sent::No => {
+                    jittered(retries.pause * doubling)
+                }
+                _ => return result,
+            };
+            if attempt >= retries.attempts {
+                return result;
+            }
+            tracing::warn!(call = call.name(), %error, ?wait, "trying again");
+            tokio::time::sleep(wait).await;
+            attempt += 1;
+        }
+    }
+
+    /// Sends a call once.
+    async fn attempt(&self, call: &Call<'_>, attempt: u32) -> Result<Bytes> {
+        let inner = &*self.inner;
+        let mut url = inner.base.clone();
+        url.set_path(&format!("{}{}", inner.base.path().trim_end_matches('/'), call.path));
+        if !call.query.is_empty() {
+            url.query_pairs_mut().extend_pairs(call.query.iter().map(|(name, value)| (*name, value.as_str())));
+        }
+        let mut key =
+            header::HeaderValue::from_str(inner.key.expose_secret()).expect("the builder has checked the key");
+        key.set_sensitive(true);
+        let mut request = inner.http.request(call.method.clone(), url).header("X-DC-DEVKEY", key);
+        match &call.body {
+            Some(body) => request = request.json(body),
+            // The vendor asks for a length with every request.
+            None if call.writes() => request = request.header(header::CONTENT_LENGTH, 0),
+            None => {}
+        }
+        let transport = |error: &reqwest::Error, sent| Error::Transport {
+            call: call.name(),
+            message: causes(error),
+            sent,
+            writes: call.writes(),
+        };
+        let permit = inner.budget.acquire().await;
+        let began = std::time::Instant::now();
+        let answer = async {
+            let response = request.send().await.map_err(|e| {
+                let sent = if e.is_connect() || e.is_builder() { Sent::No } else { Sent::Maybe };
+                transport(&e, sent)
+            })?;
+            let (status, headers) = (response.status(), response.headers().clone());
+            let body = response.bytes().await.map_err(|e| transport(&e, Sent::Maybe))?;
+            Ok((status, headers, body))
+        }
+        .await;
+        drop(permit);
+        let (status, headers, body): (StatusCode, header::HeaderMap, Bytes) = answer?;
+        let millis = began.elapsed().as_millis();
+        tracing::debug!(method = %call.method, path = call.path, status = status.as_u16(), millis, attempt, "called");
+        if status.is_success() {
+            return Ok(body);
+        }
+        Err(Error::Api {
+            call: call.name(),
+            status: status.as_u16(),
+            errors: read_errors(&body),
+            retry_after: headers.get(header::RETRY_AFTER).and_then(|value| retry_after(value, Timestamp::now())),
+            writes: call.writes(),
+        })
+    }
+}
+
+impl Call<'_> {
+    /// Marks a POST that may be repeated.
+    fn harmless(mut self) -> Self {
+        self.repeat = Repeat::Harmless;
+        self
+    }
+}
+
+/// Codes of a check that say "not there yet": `invalid_dns_txt` and `file_random_value_not_found` are documented; a
+/// counterpart for CNAME must exist, and its name is not public.
+fn is_not_found_yet(class: &str) -> bool {
+    matches!(class, "invalid_dns_txt" | "invalid_dns_cname" | "invalid_cname" | "caa_check_failed" | "caa_not_found")
+        || class.contains("random_value_not_found")
+        || class.contains("token_not_found")
+        || (class.contains("dns") && class.contains("not_found"))
+}
+
+fn decode<T: DeserializeOwned>(call: &str, writes: bool, body: &[u8]) -> Result<T> {
+    lenient::json(body).map_err(|e| {
+        let start: String = String::from_utf8_lossy(body).chars().take(120).collect();
+        let message =
+            if start.trim_start().starts_with('{') { e.to_string() } else { format!("{e}; it begins with {start:?}") };
+        Error::Decode { call: call.to_owned(), message, writes }
+    })
+}
+
+/// `Retry-After`: seconds, or an HTTP date.
+fn retry_after(value: &header::HeaderValue, now: Timestamp) -> Option<Duration> {
+    const LONGEST: Duration = Duration::from_secs(600);
+    let text = value.to_str().ok()?.trim();
+    let wait = match text.parse() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => {
+            let date = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
+            Duration::try_from(date.duration_since(now)).unwrap_or_default()
+        }
+    };
+    Some(wait.min(LONGEST))
+}
+
+fn jittered(base: Duration) -> Duration {
+    base.mul_f64(rand::Rng::random_range(&mut rand::rng(), 0.75..1.5))
+}
+
+/// An error and what caused it, in one line, without the URL (its query may be long).
+fn causes(error: &reqwest::Error) -> String {
+    let mut text = String::new();
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        if !text.is_empty() {
+            text.push_str(": ");
+        }
+        text.push_str(&inner.to_string());
+        cause = inner.source();
+    }
+    if error.is_timeout() {
+        return format!("no answer in time{}{text}", if text.is_empty() { "" } else { ": " });
+    }
+    if text.is_empty() { error.to_string() } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_never_shows() {
+        let client = Client::builder("planted-secret".into()).build().expect("it builds");
+        assert!(!format!("{client:?}").contains("planted-secret"));
+        let builder = Client::builder("planted-secret".into());
+        assert!(!format!("{builder:?}").contains("planted-secret"));
+    }
+
+    #[test]
+    fn the_key_does_not_travel_in_clear() {
+        let build = |base: &str| Client::builder("k".into()).base_url(base).build();
+        for good in [
+            US,
+            EU,
+            "https://ca.example.com/v2/",
+            "http://127.0.0.1:8080/services/v2",
+            "http://[::1]:1/",
+            "http://localhost",
+        ] {
+            assert!(build(good).is_ok(), "{good}");
+        }
+        for bad in
+            ["http://www.digicert.com/services/v2", "http://127.0.0.1.example.com/", "ftp://x", "www.digicert.com", ""]
+        {
+            let error = build(bad).expect_err(bad).to_string();
+            assert!(error.starts_with("url: "), "{error}");
+        }
+        assert!(Client::builder("".into()).build().is_err());
+        assert!(Client::builder("a\nb".into()).build().is_err());
+    }
+
+    #[test]
+    fn retry_after_is_read_in_both_forms() {
+        let now: Timestamp = "2026-11-23T12:00:00Z".parse().expect("a timestamp");
+        let read = |text: &'static str| retry_after(&header::HeaderValue::from_static(text), now);
+        assert_eq!(read("7"), Some(Duration::from_secs(7)));
+        assert_eq!(read("Mon, 23 Nov 2026 12:00:30 GMT"), Some(Duration::from_secs(30)));
+        assert_eq!(read("Mon, 23 Nov 2026 11:00:00 GMT"), Some(Duration::ZERO));
+        assert_eq!(read("999999"), Some(Duration::from_secs(600)));
+        assert_eq!(read("later"), None);
+    }
+}
