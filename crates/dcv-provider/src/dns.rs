@@ -1,1 +1,659 @@
-//! (being written)
+//! Questions to name servers: one server, one question, one deadline; and what is built of them: the zone a name is in, and
+//! every address of its authorities.
+//!
+//! Nothing here is cached by other people's servers to our disadvantage: a recursive resolver that is asked for a
+//! name which does not exist yet remembers the negative answer (RFC 2308). So resolvers are asked for registrable names, name servers
+//! and addresses only; whatever concerns a proof's own name is asked at the authorities directly. Whether a
+//! resolver shows a proof is asked, deliberately and last, with [`Dns::resolve`].
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use futures_util::future::join_all;
+use hickory_proto::{
+    op::{Edns, Message, MessageType, OpCode, Query, ResponseCode},
+    rr::{Name, RData, RecordType},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpStream, UdpSocket},
+    sync::Semaphore,
+    time::{Instant, timeout, timeout_at},
+};
+
+/// The largest answer asked for by UDP: it passes unfragmented (DNS flag day 2020).
+const UDP_PAYLOAD: u16 = 1232;
+/// Sockets open at the same time.
+const IN_FLIGHT: usize = 256;
+/// How long a zone's authorities are remembered.
+const REMEMBERED: Duration = Duration::from_secs(60);
+/// How many delegations are followed downwards, and aliases sideways.
+const MOST_HOPS: usize = 8;
+
+/// What a question came to instead of an answer. The text names the server and the question.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DnsError {
+    /// Nothing came back in time.
+    #[error("{server} gave no answer about {question} in {waited:?}")]
+    Timeout {
+        /// The server.
+        server: SocketAddr,
+        /// Name and type.
+        question: String,
+        /// The deadline.
+        waited: Duration,
+    },
+    /// The network refused.
+    #[error("{server} cannot be asked about {question}: {message}")]
+    Network {
+        /// The server.
+        server: SocketAddr,
+        /// Name and type.
+        question: String,
+        /// What the system said.
+        message: String,
+    },
+    /// An answer that is none: SERVFAIL, REFUSED and the like.
+    #[error("{server} answers {rcode} to {question}")]
+    Refused {
+        /// The server.
+        server: SocketAddr,
+        /// Name and type.
+        question: String,
+        /// The response code.
+        rcode: ResponseCode,
+    },
+    /// Nobody to ask.
+    #[error("there is no name server to ask about {question}: {reason}")]
+    NoServers {
+        /// Name and type, or zone.
+        question: String,
+        /// Why.
+        reason: String,
+    },
+    /// A name that cannot be asked for.
+    #[error("`{name}` is not a name that can be asked for: {message}")]
+    BadName {
+        /// The name.
+        name: String,
+        /// What is wrong with it.
+        message: String,
+    },
+}
+
+/// Whether a server is asked to find the answer, or only for what it holds itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recursion {
+    /// Find it.
+    Desired,
+    /// Only what you hold.
+    No,
+}
+
+/// A server's answer to one question. Negative answers are answers.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// Who answered.
+    pub server: SocketAddr,
+    name: Name,
+    rtype: RecordType,
+    message: Message,
+}
+
+impl Answer {
+    /// NOERROR or NXDOMAIN; anything else is a [`DnsError::Refused`].
+    pub fn rcode(&self) -> ResponseCode {
+        self.message.metadata.response_code
+    }
+
+    /// Whether the server says it is an authority for the name.
+    pub fn is_authoritative(&self) -> bool {
+        self.message.metadata.authoritative
+    }
+
+    /// Data of the question's type at the question's name itself.
+    pub fn data(&self) -> impl Iterator<Item = &RData> {
+        self.message
+            .answers
+            .iter()
+            .filter(|record| record.name == self.name && record.record_type() == self.rtype)
+            .map(|record| &record.data)
+    }
+
+    /// Data of the question's type at the end of the chain of aliases that the answer holds.
+    pub fn chased(&self) -> Vec<&RData> {
+        let mut name = &self.name;
+        for _ in 0..MOST_HOPS {
+            let here = self.message.answers.iter().filter(|record| record.name == *name);
+            let found: Vec<&RData> =
+                here.clone().filter(|record| record.record_type() == self.rtype).map(|record| &record.data).collect();
+            let alias = here.clone().find_map(|record| match &record.data {
+                RData::CNAME(target) => Some(&target.0),
+                _ => None,
+            });
+            match alias {
+                Some(target) if found.is_empty() => name = target,
+                _ => return found,
+            }
+        }
+        Vec::new()
+    }
+
+    /// The target, when the name is an alias; its case is kept.
+    pub fn alias(&self) -> Option<String> {
+        self.message.answers.iter().find_map(|record| match &record.data {
+            RData::CNAME(target) if record.name == self.name => Some(plain(&target.0)),
+            _ => None,
+        })
+    }
+
+    /// TXT records at the name, each as its character-strings.
+    pub fn texts(&self) -> Vec<Vec<String>> {
+        let strings = |data: &RData| match data {
+            RData::TXT(txt) => txt.txt_data.iter().map(|part| String::from_utf8_lossy(part).into_owned()).collect(),
+            _ => Vec::new(),
+        };
+        self.data().map(strings).collect()
+    }
+
+    /// Owner of the SOA record that the answer or its authority section holds, lower case, and the zone's serial and
+    /// negative TTL in seconds.
+    pub fn soa(&self) -> Option<(String, u32, u32)> {
+        self.message.answers.iter().chain(&self.message.authorities).find_map(|record| match &record.data {
+            RData::SOA(soa) => Some((lower(&record.name), soa.serial, soa.minimum.min(record.ttl))),
+            _ => None,
+        })
+    }
+
+    /// The zone that the server points down to, if that is what its answer does.
+    fn referral(&self, below: &str) -> Option<String> {
+        if self.is_authoritative() || !self.message.answers.is_empty() {
+            return None;
+        }
+        let mut cuts = self.message.authorities.iter().filter(|record| record.record_type() == RecordType::NS);
+        cuts.find_map(|record| {
+            let cut = lower(&record.name);
+            (cut != below && is_within(&cut, below)).then_some(cut)
+        })
+    }
+
+    /// Addresses that came along.
+    fn glue(&self, host: &str) -> Vec<IpAddr> {
+        let records = self.message.answers.iter().chain(&self.message.additionals);
+        records.filter(|record| lower(&record.name) == host).filter_map(|record| address(&record.data)).collect()
+    }
+}
+
+fn address(data: &RData) -> Option<IpAddr> {
+    match data {
+        RData::A(a) => Some(IpAddr::V4(a.0)),
+        RData::AAAA(aaaa) => Some(IpAddr::V6(aaaa.0)),
+        _ => None,
+    }
+}
+
+/// A name as this project writes names, with its case.
+fn plain(name: &Name) -> String {
+    name.to_ascii().trim_end_matches('.').to_owned()
+}
+
+fn lower(name: &Name) -> String {
+    plain(name).to_ascii_lowercase()
+}
+
+/// Whether `name` is `zone` or below it. Both without a final dot; case does not matter. Every name is within the root.
+#[must_use]
+pub fn is_within(name: &str, zone: &str) -> bool {
+    let zone = zone.trim_end_matches('.');
+    let name = name.trim_end_matches('.');
+    if zone.is_empty() {
+        return true;
+    }
+    match name.len().checked_sub(zone.len()) {
+        Some(0) => name.eq_ignore_ascii_case(zone),
+        Some(cut) => {
+            name.is_char_boundary(cut) && name[cut..].eq_ignore_ascii_case(zone) && name.as_bytes()[cut - 1] == b'.'
+        }
+        None => false,
+    }
+}
+
+/// A name server of a zone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Authority {
+    /// Its name.
+    pub ns: String,
+    /// All its addresses.
+    pub addresses: Vec<SocketAddr>,
+    /// Why there are none.
+    pub problem: Option<String>,
+}
+
+/// A zone and all its name servers, as the zone itself names them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ZoneServers {
+    /// The zone's name.
+    pub apex: String,
+    /// Its name servers.
+    pub authorities: Vec<Authority>,
+}
+
+impl ZoneServers {
+    /// Every address, with the name of its server.
+    pub fn addresses(&self) -> impl Iterator<Item = (&str, SocketAddr)> {
+        self.authorities.iter().flat_map(|authority| authority.addresses.iter().map(|a| (authority.ns.as_str(), *a)))
+    }
+}
+
+/// Where to ask. Cheap to clone; clones share what they remember.
+#[derive(Clone, Debug)]
+pub struct Dns {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    resolvers: Vec<SocketAddr>,
+    authority_port: u16,
+    deadline: Duration,
+    sockets: Semaphore,
+    zones: Mutex<HashMap<String, (Instant, Arc<ZoneServers>)>>,
+}
+
+impl Dns {
+    /// Uses the resolvers of the system (`/etc/resolv.conf`).
+    ///
+    /// # Errors
+    /// [`DnsError::NoServers`] when it names none or cannot be read.
+    pub fn system() -> Result<Self, DnsError> {
+        let nobody = |reason: String| DnsError::NoServers { question: "anything".to_owned(), reason };
+        let (config, _) = hickory_resolver::system_conf::read_system_conf()
+            .map_err(|e| nobody(format!("the system's resolver configuration cannot be read: {e}")))?;
+        let resolvers: Vec<SocketAddr> =
+            config.name_servers().iter().map(|server| SocketAddr::new(server.ip, 53)).collect();
+        if resolvers.is_empty() {
+            return Err(nobody("the system's resolver configuration names none".to_owned()));
+        }
+        Ok(Self::new(resolvers))
+    }
+
+    /// Uses these resolvers. Authoritative servers serve too, for the names they hold.
+    #[must_use]
+    pub fn new(resolvers: Vec<SocketAddr>) -> Self {
+        Self::with(resolvers, 53, Duration::from_secs(2))
+    }
+
+    fn with(resolvers: Vec<SocketAddr>, authority_port: u16, deadline: Duration) -> Self {
+        let (sockets, zones) = (Semaphore::new(IN_FLIGHT), Mutex::default());
+        Self { inner: Arc::new(Inner { resolvers, authority_port, deadline, sockets, zones }) }
+    }
+
+    /// The port at which authoritative servers are asked; 53 but in test set-ups.
+    #[must_use]
+    pub fn with_authority_port(&self, port: u16) -> Self {
+        Self::with(self.inner.resolvers.clone(), port, self.inner.deadline)
+    }
+
+    /// How long a single question may take; 2 seconds unless set, as at the CA.
+    #[must_use]
+    pub fn with_deadline(&self, deadline: Duration) -> Self {
+        Self::with(self.inner.resolvers.clone(), self.inner.authority_port, deadline)
+    }
+
+    /// The resolvers.
+    pub fn resolvers(&self) -> &[SocketAddr] {
+        &self.inner.resolvers
+    }
+
+    /// Asks one server. UDP first, TCP when the answer was cut.
+    ///
+    /// # Errors
+    /// [`DnsError`]; an answer other than NOERROR and NXDOMAIN is one.
+    pub async fn ask(
+        &self,
+        server: SocketAddr,
+        name: &str,
+        rtype: RecordType,
+        recursion: Recursion,
+    ) -> Result<Answer, DnsError> {
+        let qname = to_name(name)?;
+        let mut message = Message::new(rand::random(), MessageType::Query, OpCode::Query);
+        message.metadata.recursion_desired = recursion == Recursion::Desired;
+        message.add_query(Query::query(qname.clone(), rtype));
+        let mut edns = Edns::new();
+        edns.set_max_payload(UDP_PAYLOAD);
+        message.set_edns(edns);
+        let _socket = self.inner.sockets.acquire().await;
+        let answer = exchange(server, &message, self.inner.deadline).await?;
+        match answer.metadata.response_code {
+            ResponseCode::NoError | ResponseCode::NXDomain => {
+                Ok(Answer { server, name: qname, rtype, message: answer })
+            }
+            rcode => Err(DnsError::Refused { server, question: question(&message), rcode }),
+        }
+    }
+
+    /// Asks the resolvers, the first that answers.
+    ///
+    /// # Errors
+    /// The last resolver's, when none answers.
+    pub async fn resolve(&self, name: &str, rtype: RecordType) -> Result<Answer, DnsError> {
+        let mut failure =
+            DnsError::NoServers { question: format!("{name} {rtype}"), reason: "no resolver is configured".to_owned() };
+        for resolver in &self.inner.resolvers {
+            match self.ask(*resolver, name, rtype, Recursion::Desired).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => failure = error,
+            }
+        }
+        Err(failure)
+    }
+
+    /// All addresses of a host, by the resolvers.
+    ///
+    /// # Errors
+    /// When neither A nor AAAA records could be asked for.
+    pub async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, DnsError> {
+        let (v4, v6) = futures_util::join!(self.resolve(host, RecordType::A), self.resolve(host, RecordType::AAAA));
+        let found = |answer: &Answer| -> Vec<IpAddr> { answer.chased().into_iter().filter_map(address).collect() };
+        match (v4, v6) {
+            (Err(error), Err(_)) => Err(error),
+            (v4, v6) => Ok(v4.iter().chain(&v6).flat_map(found).collect()),
+        }
+    }
+
+    /// The zone of the registrable part of a name, from which the way leads down. Remembered for a minute.
+    ///
+    /// # Errors
+    /// When the resolvers know no such zone or its servers.
+    pub async fn seed_zone(&self, name: &str) -> Result<Arc<ZoneServers>, DnsError> {
+        let name = name.trim_end_matches('.');
+        let tail = name.rmatch_indices('.').nth(1).map_or(name, |(dot, _)| &name[dot + 1..]);
+        if let Some(zone) = self.remembered(tail) {
+            return Ok(zone);
+        }
+        let answer = self.resolve(tail, RecordType::SOA).await?;
+        let apex = answer.soa().map(|(owner, ..)| owner).filter(|owner| is_within(tail, owner));
+        let apex = apex.ok_or_else(|| DnsError::NoServers {
+            question: tail.to_owned(),
+            reason: "its zone is not known to the resolvers".to_owned(),
+        })?;
+        let zone = self.zone_servers(&apex).await?;
+        self.remember(tail, &zone);
+        Ok(zone)
+    }
+
+    /// The zone that a name is in, found by going down the delegations and asking the authorities only.
+    ///
+    /// # Errors
+    /// When no authority on the way answers.
+    pub async fn zone_of(&self, name: &str) -> Result<Arc<ZoneServers>, DnsError> {
+        self.authoritative(name, RecordType::SOA).await.map(|(zone, _)| zone)
+    }
+
+    /// Asks an authority of the name's zone, the first that answers; also returns the zone.
+    ///
+    /// # Errors
+    /// When no authority on the way answers.
+    pub async fn authoritative(&self, name: &str, rtype: RecordType) -> Result<(Arc<ZoneServers>, Answer), DnsError> {
+        let mut zone = self.seed_zone(name).await?;
+        for _ in 0..MOST_HOPS {
+            let answer = self.ask_any(&zone, name, rtype).await?;
+            let deeper = match answer.referral(&zone.apex) {
+                Some(cut) => Some(cut),
+                // A server of parent and child answers for the child at once.
+                None => answer.soa().map(|(owner, ..)| owner).filter(|owner| {
+                    answer.alias().is_none()
+                        && *owner != zone.apex
+                        && is_within(name, owner)
+                        && is_within(owner, &zone.apex)
+                }),
+            };
+            let Some(cut) = deeper else { return Ok((zone, answer)) };
+            let done = answer.is_authoritative();
+            zone = self.zone_servers(&cut).await?;
+            if done {
+                return Ok((zone, answer));
+            }
+        }
+        Err(DnsError::NoServers { question: name.to_owned(), reason: "its delegations do not end".to_owned() })
+    }
+
+    /// Follows aliases from a name to where its data would stand: the name itself, mostly.
+    ///
+    /// # Errors
+    /// When an authority on the way does not answer, or the aliases form a loop.
+    pub async fn follow_alias(&self, name: &str) -> Result<String, DnsError> {
+        let mut seen = vec![name.to_ascii_lowercase()];
+        loop {
+            let current = &seen[seen.len() - 1];
+            let (_, answer) = self.authoritative(current, RecordType::CNAME).await?;
+            let Some(target) = answer.alias().map(|target| target.to_ascii_lowercase()) else {
+                return Ok(current.clone());
+            };
+            if seen.contains(&target) || seen.len() > MOST_HOPS {
+                let reason = format!("its aliases go round: {} → {target}", seen.join(" → "));
+                return Err(DnsError::NoServers { question: name.to_owned(), reason });
+            }
+            seen.push(target);
+        }
+    }
+
+    /// Every name server of a zone with every address, by the resolvers. Remembered for a minute.
+    ///
+    /// # Errors
+    /// When the zone's name servers are not known at all. One without an address is kept, with the reason.
+    pub async fn zone_servers(&self, apex: &str) -> Result<Arc<ZoneServers>, DnsError> {
+        if let Some(zone) = self.remembered(apex) {
+            return Ok(zone);
+        }
+        let answer = self.resolve(apex, RecordType::NS).await?;
+        let hosts: Vec<String> = answer
+            .data()
+            .filter_map(|data| match data {
+                RData::NS(ns) => Some(lower(&ns.0)),
+                _ => None,
+            })
+            .collect();
+        if hosts.is_empty() {
+            let reason = "it has no NS records".to_owned();
+            return Err(DnsError::NoServers { question: apex.to_owned(), reason });
+        }
+        let port = self.inner.authority_port;
+        let authorities = join_all(hosts.into_iter().map(|ns| {
+            let glue = answer.glue(&ns);
+            async move {
+                let (found, problem) = match self.addresses(&ns).await {
+                    Ok(found) if !found.is_empty() => (found, None),
+                    _ if !glue.is_empty() => (glue, None),
+                    Ok(_) => (Vec::new(), Some(format!("{ns} has no address"))),
+                    Err(error) => (Vec::new(), Some(error.to_string())),
+                };
+                let addresses = found.into_iter().map(|ip| SocketAddr::new(ip, port)).collect();
+                Authority { ns, addresses, problem }
+            }
+        }))
+        .await;
+        let zone = Arc::new(ZoneServers { apex: apex.to_owned(), authorities });
+        self.remember(apex, &zone);
+        Ok(zone)
+    }
+
+    async fn ask_any(&self, zone: &ZoneServers, name: &str, rtype: RecordType) -> Result<Answer, DnsError> {
+        let mut failure = DnsError::NoServers {
+            question: zone.apex.clone(),
+            reason: "none of its name servers has an address".to_owned(),
+        };
+        for (_, server) in zone.addresses() {
+            match self.ask(server, name, rtype, Recursion::No).await {
+                Ok(answer) if answer.is_authoritative() || answer.referral(&zone.apex).is_some() => return Ok(answer),
+                Ok(_) => {
+                    let reason = format!("{server} is no authority for it");
+                    failure = DnsError::NoServers { question: name.to_owned(), reason };
+                }
+                Err(error) => failure = error,
+            }
+        }
+        Err(failure)
+    }
+
+    fn remembered(&self, key: &str) -> Option<Arc<ZoneServers>> {
+        let zones = self.inner.zones.lock().unwrap_or_else(PoisonError::into_inner);
+        zones.get(key).filter(|(at, _)| at.elapsed() < REMEMBERED).map(|(_, zone)| Arc::clone(zone))
+    }
+
+    fn remember(&self, key: &str, zone: &Arc<ZoneServers>) {
+        let mut zones = self.inner.zones.lock().unwrap_or_else(PoisonError::into_inner);
+        zones.insert(key.to_owned(), (Instant::now(), Arc::clone(zone)));
+    }
+}
+
+/// A name for the wire: absolute, its case kept.
+///
+/// # Errors
+/// [`DnsError::BadName`].
+pub fn to_name(name: &str) -> Result<Name, DnsError> {
+    let mut parsed =
+        Name::from_ascii(name).map_err(|e| DnsError::BadName { name: name.to_owned(), message: e.to_string() })?;
+    parsed.set_fqdn(true);
+    Ok(parsed)
+}
+
+fn question(message: &Message) -> String {
+    message.queries.first().map_or_else(String::new, |query| format!("{} {}", plain(query.name()), query.query_type()))
+}
+
+/// Sends a message and waits for its answer: by UDP, once more after a third of the time, and by TCP when the answer is
+/// cut. Answers to other questions and from other servers are ignored.
+///
+/// # Errors
+/// [`DnsError::Timeout`] and [`DnsError::Network`].
+pub async fn exchange(server: SocketAddr, message: &Message, deadline: Duration) -> Result<Message, DnsError> {
+    let network = |error: &dyn std::fmt::Display| DnsError::Network {
+        server,
+        question: question(message),
+        message: error.to_string(),
+    };
+    let late = || DnsError::Timeout { server, question: question(message), waited: deadline };
+    let until = Instant::now() + deadline;
+    let bytes = message.to_vec().map_err(|e| network(&e))?;
+    let local: SocketAddr = if server.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0u16; 8], 0).into() };
+    let socket = UdpSocket::bind(local).await.map_err(|e| network(&e))?;
+    // Connected: the system drops what others send.
+    socket.connect(server).await.map_err(|e| network(&e))?;
+    socket.send(&bytes).await.map_err(|e| network(&e))?;
+    let mut again = Some(Instant::now() + deadline / 3);
+    let mut buffer = vec![0; 4096];
+    let answer = loop {
+        let received = match timeout_at(again.unwrap_or(until), socket.recv(&mut buffer)).await {
+            Ok(received) => received.map_err(|e| network(&e))?,
+            Err(_) if again.take().is_some() => {
+                socket.send(&bytes).await.map_err(|e| network(&e))?;
+                continue;
+            }
+            Err(_) => return Err(late()),
+        };
+        match Message::from_vec(&buffer[..received]) {
+            Ok(answer) if answers(message, &answer) => break answer,
+            _ => {}
+        }
+    };
+    if !answer.metadata.truncation {
+        return Ok(answer);
+    }
+    let left = until.saturating_duration_since(Instant::now());
+    let raw = timeout(left, exchange_tcp(server, &bytes)).await.map_err(|_| late())?.map_err(|e| network(&e))?;
+    Message::from_vec(&raw).map_err(|e| network(&e))
+}
+
+/// Whether this is the answer to that message.
+fn answers(message: &Message, answer: &Message) -> bool {
+    answer.metadata.id == message.metadata.id
+        && answer.metadata.message_type == MessageType::Response
+        && (answer.queries.is_empty() || answer.queries == message.queries)
+}
+
+/// Sends the bytes of one message by TCP and reads one answer (RFC 1035 section 4.2.2). Without a deadline of its own.
+///
+/// # Errors
+/// What the system says, also when the message is longer than 65535 octets.
+pub async fn exchange_tcp(server: SocketAddr, message: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut stream = TcpStream::connect(server).await?;
+    stream.set_nodelay(true)?;
+    let length = u16::try_from(message.len()).map_err(|_| {
+        std::io::Error::new(std::io::ErrorKind::InvalidInput, "the message is longer than 65535 octets")
+    })?;
+    let mut framed = Vec::with_capacity(message.len() + 2);
+    framed.extend_from_slice(&length.to_be_bytes());
+    framed.extend_from_slice(message);
+    stream.write_all(&framed).await?;
+    let length = stream.read_u16().await?;
+    let mut answer = vec![0; usize::from(length)];
+    stream.read_exact(&mut answer).await?;
+    Ok(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_within_zones_at_dots_only() {
+        for (name, zone, expected) in [
+            ("example.com", "example.com", true),
+            ("a.Example.com", "example.COM.", true),
+            ("notexample.com", "example.com", false),
+            ("com", "example.com", false),
+            ("anything", "", true),
+        ] {
+            assert_eq!(is_within(name, zone), expected, "{name} in {zone}");
+        }
+    }
+
+    /// A server that leaves the first datagram unanswered, sends a stranger's answer, and then cuts the right one, which is to
+    /// be had by TCP.
+    #[tokio::test]
+    async fn lost_spoofed_and_cut_answers_are_got_over() {
+        let udp = UdpSocket::bind("127.0.0.1:0").await.expect("a socket");
+        let server = udp.local_addr().expect("its address");
+        let tcp = tokio::net::TcpListener::bind(server).await.expect("a listener");
+        tokio::spawn(async move {
+            let mut buffer = [0; 512];
+            let (_, _) = udp.recv_from(&mut buffer).await.expect("the first datagram");
+            let (n, client) = udp.recv_from(&mut buffer).await.expect("the second");
+            let mut answer = Message::from_vec(&buffer[..n]).expect("a message").into_response();
+            let id = answer.metadata.id;
+            answer.metadata.id = id.wrapping_add(1);
+            udp.send_to(&answer.to_vec().expect("bytes"), client).await.expect("sent");
+            answer.metadata.id = id;
+            answer.metadata.truncation = true;
+            udp.send_to(&answer.to_vec().expect("bytes"), client).await.expect("sent");
+            let (mut stream, _) = tcp.accept().await.expect("a connection");
+            answer.metadata.truncation = false;
+            answer.metadata.response_code = ResponseCode::NXDomain;
+            let bytes = answer.to_vec().expect("bytes");
+            let length = stream.read_u16().await.expect("a length");
+            stream.read_exact(&mut vec![0; usize::from(length)]).await.expect("the question");
+            stream.write_u16(u16::try_from(bytes.len()).expect("short")).await.expect("sent");
+            stream.write_all(&bytes).await.expect("sent");
+        });
+        let dns = Dns::new(vec![server]).with_deadline(Duration::from_millis(600));
+        let answer = dns.ask(server, "a.example.com", RecordType::TXT, Recursion::No).await.expect("an answer");
+        assert_eq!(answer.rcode(), ResponseCode::NXDomain);
+    }
+
+    #[tokio::test]
+    async fn silence_ends_at_the_deadline_and_names_the_question() {
+        let silent = UdpSocket::bind("127.0.0.1:0").await.expect("a socket");
+        let server = silent.local_addr().expect("its address");
+        let dns = Dns::new(vec![]).with_deadline(Duration::from_millis(50));
+        let error = dns.ask(server, "a.example.com", RecordType::TXT, Recursion::No).await.expect_err("silence");
+        assert!(matches!(error, DnsError::Timeout { .. }), "{error}");
+        assert!(error.to_string().contains("a.example.com TXT"), "{error}");
+    }
+}
