@@ -51,13 +51,15 @@ fn one_script_or_latin_with_an_east_asian_writing_system() {
     }
 }
 
+type Expected = fn(&NameError) -> bool;
+
 #[test]
 fn refused_names_say_why() {
     let long_label = format!("{}.example.com", "a".repeat(64));
     let long_idn = format!("{}.example.com", "ü".repeat(60));
     let long = format!("{}example.com", "abcdefgh.".repeat(27));
     let long_wildcard = format!("*.{}b.com", "a.".repeat(124));
-    let table: &[(&str, fn(&NameError) -> bool)] = &[
+    let table: &[(&str, Expected)] = &[
         ("", |e| matches!(e, NameError::Empty)),
         (".", |e| matches!(e, NameError::Empty)),
         (" example.com", |e| matches!(e, NameError::Blank { .. })),
