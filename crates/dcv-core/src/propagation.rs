@@ -273,7 +273,8 @@ impl<'a> Watch<'a> {
                     Proof::File { .. } => agree(watched.others.values(), false),
                     _ => {
                         watched.authorities_agree(self.policy.every_server)
-                            && (self.policy.resolvers.is_empty() || agree(watched.others.values(), self.policy.every_server))
+                            && (self.policy.resolvers.is_empty()
+                                || agree(watched.others.values(), self.policy.every_server))
                     }
                 };
             ProofView { proof: watched.proof.clone(), views: watched.views(), visible }
@@ -322,7 +323,8 @@ async fn look_at_record(dns: &Dns, policy: &Policy, watched: &mut Watched) {
         let shown = |place: &(String, SocketAddr)| watched.authorities.get(place) == Some(&Sight::Shows);
         let places = zone.addresses().map(|(ns, address)| (ns.to_owned(), address));
         let asked: Vec<(String, SocketAddr)> = places.filter(|place| !shown(place)).collect();
-        let answers = join_all(asked.iter().map(|(_, server)| dns.ask(*server, &watched.owner, rtype, Recursion::No))).await;
+        let answers =
+            join_all(asked.iter().map(|(_, server)| dns.ask(*server, &watched.owner, rtype, Recursion::No))).await;
         if let Some(owner) = alias(&watched.proof, &answers) {
             (watched.owner, watched.zone) = (owner, None);
             watched.authorities.clear();
