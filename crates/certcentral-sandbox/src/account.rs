@@ -1,0 +1,402 @@
+//! The account the sandbox starts with and how it behaves: keys and their users, organizations and how far their
+//! validation is, products, and the switches between the answers that different ages of the API gave. Everything has a
+//! default that works; everything but the validator's configuration can be read from TOML.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use jiff::Timestamp;
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+
+use crate::{limits, va};
+
+/// How a sandbox starts.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where to listen; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Where state and the CA's keys are kept; without it everything is in memory and ends with the process.
+    pub state_dir: Option<PathBuf>,
+    /// Who may call.
+    pub keys: Vec<ApiKey>,
+    /// The organizations of the account.
+    pub organizations: Vec<Organization>,
+    /// What can be ordered.
+    pub products: Vec<Product>,
+    /// How domains are checked.
+    #[serde(skip)]
+    pub va: va::Config,
+    /// Requests per key over rolling windows; none means no limit.
+    pub rate: Vec<limits::Window>,
+    /// Whether the CA looks for proofs by itself on the vendor's schedule.
+    pub polling: bool,
+    /// How long an order that has everything waits for its certificate, in sandbox time.
+    pub issue_delay_seconds: u32,
+    /// Who approves orders.
+    pub approval: Approval,
+    /// Longest certificate, in days.
+    pub certificate_days: i64,
+    /// How long a validation may be used again, in days.
+    pub dcv_reuse_days: i64,
+    /// Life of a random value, in days.
+    pub random_value_days: i64,
+    /// Scope of orders that do not say `certificate_dcv_scope`.
+    pub default_scope: Scope,
+    /// Which age of the API answers.
+    pub switches: Switches,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            state_dir: None,
+            keys: vec![ApiKey::new("sandbox", Role::Administrator)],
+            organizations: vec![
+                Organization::validated(10_001, "Example Organization"),
+                Organization::pending(10_002, "Pending Organization"),
+            ],
+            products: Product::catalog(),
+            va: va::Config::default(),
+            rate: limits::documented(),
+            polling: true,
+            issue_delay_seconds: 0,
+            approval: Approval::default(),
+            certificate_days: 199,
+            dcv_reuse_days: 199,
+            random_value_days: 30,
+            default_scope: Scope::BaseDomain,
+            switches: Switches::default(),
+        }
+    }
+}
+
+/// An API key and the user it belongs to. The sandbox's keys open nothing but the sandbox, and are kept out of
+/// `Debug` all the same.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ApiKey {
+    /// Value of the header `X-DC-DEVKEY`.
+    pub key: SecretString,
+    /// What the key may do.
+    #[serde(default)]
+    pub role: Role,
+    /// Id of the user the key belongs to.
+    #[serde(default = "first_user")]
+    pub user_id: u64,
+    /// Whether that user may approve EV orders.
+    #[serde(default = "yes")]
+    pub ev_approver: bool,
+}
+
+impl ApiKey {
+    /// A key of the first user, who may approve EV orders.
+    pub fn new(key: &str, role: Role) -> Self {
+        Self { key: SecretString::from(key), role, user_id: first_user(), ev_approver: true }
+    }
+}
+
+fn first_user() -> u64 {
+    20_001
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// What a key may do (API key roles of the API glossary).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// Everything.
+    #[default]
+    Administrator,
+    /// Orders, requests and certificates.
+    Orders,
+    /// Those, domains and organizations.
+    OrdersDomainsOrganizations,
+    /// GET only.
+    ViewOnly,
+}
+
+/// Who approves an order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Approval {
+    /// The order does with `skip_approval`; without it the order waits.
+    #[default]
+    AsOrdered,
+    /// The account approves every order by itself; answers then carry an approved request.
+    Automatic,
+    /// Every order waits for an approver, whatever it says.
+    Required,
+}
+
+/// Where names of an order are validated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    /// At their registrable domain.
+    BaseDomain,
+    /// As they are.
+    Fqdn,
+}
+
+impl Scope {
+    pub(crate) fn text(self) -> &'static str {
+        match self {
+            Self::BaseDomain => "base_domain",
+            Self::Fqdn => "fqdn",
+        }
+    }
+}
+
+/// The answers that differed over the years or that no public copy settles.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Switches {
+    /// What `check-dcv` says of names without a proof.
+    pub check_dcv: CheckAnswer,
+    /// Whether and how order answers list their domains.
+    pub order_domains: OrderDomains,
+    /// Type of the ids in order validation status.
+    pub validation_ids: IdType,
+    /// What status-changes says when nothing changed.
+    pub no_changes: NoChanges,
+    /// How long a change stays out of status-changes, in seconds.
+    pub status_change_delay_seconds: u32,
+    /// Accept names below top level names that the public suffix list does not know, such as `.test`.
+    pub unlisted_suffixes: bool,
+}
+
+impl Default for Switches {
+    fn default() -> Self {
+        Self {
+            check_dcv: CheckAnswer::PerName,
+            order_domains: OrderDomains::Name,
+            validation_ids: IdType::String,
+            no_changes: NoChanges::EmptyObject,
+            status_change_delay_seconds: 0,
+            unlisted_suffixes: false,
+        }
+    }
+}
+
+/// What `check-dcv` says when a DNS proof is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CheckAnswer {
+    /// 200 and one entry per name (today).
+    PerName,
+    /// 400 `invalid_dns_txt`, and no list (earlier copies).
+    AllOrError,
+}
+
+/// The `domains` array of order answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OrderDomains {
+    /// Not there.
+    Absent,
+    /// Entries name themselves `name`.
+    Name,
+    /// Entries name themselves `dns_name`.
+    DnsName,
+}
+
+/// Type of the ids in order validation status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum IdType {
+    /// `"1234"` (documented).
+    String,
+    /// `1234`.
+    Integer,
+}
+
+/// The status-changes answer of a quiet window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NoChanges {
+    /// `{}` (documented).
+    EmptyObject,
+    /// `{"orders":[]}`.
+    EmptyList,
+}
+
+/// How far one kind of organization validation is.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case", tag = "status", deny_unknown_fields)]
+pub enum OrganizationValidation {
+    /// Asked for and not done.
+    Pending,
+    /// Done; counts until then, or as long as the sandbox lives.
+    Active {
+        /// End of the validation.
+        #[serde(default)]
+        until: Option<Timestamp>,
+    },
+}
+
+impl OrganizationValidation {
+    pub(crate) fn live(&self, now: Timestamp) -> bool {
+        matches!(self, Self::Active { until } if until.is_none_or(|until| until > now))
+    }
+}
+
+/// An organization of the account.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Organization {
+    /// Its id.
+    pub id: u64,
+    /// Its legal name.
+    pub name: String,
+    /// Another name it goes by.
+    #[serde(default)]
+    pub assumed_name: Option<String>,
+    /// Inactive organizations cannot order.
+    #[serde(default = "yes")]
+    pub active: bool,
+    /// Street.
+    #[serde(default)]
+    pub address: String,
+    /// Postal code.
+    #[serde(default)]
+    pub zip: String,
+    /// City.
+    #[serde(default)]
+    pub city: String,
+    /// State or province.
+    #[serde(default)]
+    pub state: String,
+    /// Two letters.
+    #[serde(default)]
+    pub country: String,
+    /// Telephone.
+    #[serde(default)]
+    pub telephone: String,
+    /// OV validation, if ever asked for.
+    #[serde(default)]
+    pub ov: Option<OrganizationValidation>,
+    /// EV validation, if ever asked for.
+    #[serde(default)]
+    pub ev: Option<OrganizationValidation>,
+}
+
+impl Organization {
+    /// An organization whose OV and EV validation is done.
+    pub fn validated(id: u64, name: &str) -> Self {
+        let done = Some(OrganizationValidation::Active { until: None });
+        Self { ov: done.clone(), ev: done, ..Self::pending(id, name) }
+    }
+
+    /// An organization whose OV and EV validation is not done.
+    pub fn pending(id: u64, name: &str) -> Self {
+        Self {
+            id,
+            name: name.to_owned(),
+            assumed_name: None,
+            active: true,
+            address: "333 S 520 W".to_owned(),
+            zip: "84042".to_owned(),
+            city: "Lindon".to_owned(),
+            state: "Utah".to_owned(),
+            country: "us".to_owned(),
+            telephone: "801-555-0100".to_owned(),
+            ov: Some(OrganizationValidation::Pending),
+            ev: Some(OrganizationValidation::Pending),
+        }
+    }
+}
+
+/// Kind of validation a product needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Validation {
+    /// Organization validation.
+    Ov,
+    /// Extended validation.
+    Ev,
+}
+
+impl Validation {
+    pub(crate) fn text(self) -> &'static str {
+        match self {
+            Self::Ov => "ov",
+            Self::Ev => "ev",
+        }
+    }
+}
+
+/// A product that the account can order.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Product {
+    /// The last part of the order's path.
+    pub name_id: String,
+    /// Its name.
+    pub name: String,
+    /// What it needs.
+    pub validation: Validation,
+    /// Whether wildcard names can be ordered.
+    #[serde(default)]
+    pub wildcards: bool,
+    /// How many names, common name included.
+    #[serde(default = "many")]
+    pub max_names: usize,
+}
+
+fn many() -> usize {
+    250
+}
+
+impl Product {
+    fn catalog() -> Vec<Self> {
+        use Validation::{Ev, Ov};
+        let all = [
+            ("ssl_basic", "Basic OV", Ov, true, 250),
+            ("ssl_ev_basic", "Basic EV", Ev, false, 250),
+            ("ssl_securesite_flex", "Secure Site OV", Ov, true, 250),
+            ("ssl_ev_securesite_flex", "Secure Site EV", Ev, false, 250),
+            ("ssl_securesite_pro", "Secure Site Pro SSL", Ov, true, 250),
+            ("ssl_ev_securesite_pro", "Secure Site Pro EV SSL", Ev, false, 250),
+            ("ssl_securesite", "Secure Site SSL", Ov, false, 2),
+            ("ssl_securesite_multi_domain", "Secure Site Multi-Domain SSL", Ov, false, 250),
+            ("ssl_securesite_wildcard", "Secure Site Wildcard SSL", Ov, true, 250),
+            ("ssl_ev_securesite", "Secure Site EV SSL", Ev, false, 2),
+            ("ssl_ev_securesite_multi_domain", "Secure Site EV Multi-Domain SSL", Ev, false, 250),
+            ("ssl_plus", "Standard SSL", Ov, false, 2),
+            ("ssl_multi_domain", "Multi-Domain SSL", Ov, false, 250),
+            ("ssl_wildcard", "Wildcard SSL", Ov, true, 250),
+            ("ssl_cloud_wildcard", "Cloud", Ov, true, 250),
+            ("ssl_ev_plus", "Extended Validation SSL", Ev, false, 2),
+            ("ssl_ev_multi_domain", "EV Multi-Domain", Ev, false, 250),
+            ("ssl_geotrust_truebizid", "GeoTrust TrueBusiness ID OV", Ov, true, 250),
+        ];
+        all.into_iter()
+            .map(|(name_id, name, validation, wildcards, max_names)| Self {
+                name_id: name_id.to_owned(),
+                name: name.to_owned(),
+                validation,
+                wildcards,
+                max_names,
+            })
+            .collect()
+    }
+
+    pub(crate) fn group(&self) -> &'static str {
+        if self.name_id.contains("securesite") { "securesite_ssl_certificate" } else { "ssl_certificate" }
+    }
+}
+
+impl Config {
+    pub(crate) fn product(&self, name_id: &str) -> Option<&Product> {
+        self.products.iter().find(|product| product.name_id == name_id)
+    }
+
+    pub(crate) fn issue_delay(&self) -> Duration {
+        Duration::from_secs(self.issue_delay_seconds.into())
+    }
+}

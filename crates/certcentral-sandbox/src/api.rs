@@ -1,0 +1,356 @@
+//! The counter: the routes of the Services API below `/services/v2`, and what every request passes on its way: faults,
+//! the key, the rate limit, the key's role, the log. Handlers read JSON and write JSON; what an order may do next is
+//! decided in `state`.
+
+mod certificates;
+mod control;
+mod domains;
+mod input;
+mod orders;
+mod organizations;
+mod placing;
+mod query;
+mod requests;
+
+use std::{
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll},
+};
+
+use axum::{
+    Json, Router,
+    extract::{ConnectInfo, Request, State, connect_info::Connected},
+    http::{Method, StatusCode, header},
+    middleware::{self, Next},
+    response::{Html, IntoResponse, Response},
+    routing::{get, post, put},
+    serve::{IncomingStream, Listener},
+};
+use secrecy::ExposeSecret;
+use serde::Serialize;
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{TcpListener, TcpStream},
+};
+
+use crate::{
+    account::{ApiKey, Role},
+    faults::Fault,
+    state::life::Shared,
+};
+
+/// A request that was answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Seen {
+    /// `GET`, `POST`, …
+    pub method: String,
+    /// Path and query, below the host.
+    pub path: String,
+    /// The answer's status; 0 when the answer was dropped on purpose.
+    pub status: u16,
+}
+
+/// Where the API is on its host.
+pub(crate) const PREFIX: &str = "/services/v2";
+
+/// What a handler gives.
+type Answer = Result<Response, ApiError>;
+/// What all handlers work on.
+type Sandbox = State<Arc<Shared>>;
+
+/// An answer of the form `{"errors":[{"code","message"}]}`.
+#[derive(Clone, Debug)]
+pub(crate) struct ApiError {
+    status: StatusCode,
+    code: String,
+    message: String,
+}
+
+impl ApiError {
+    fn new(status: StatusCode, code: &str, message: &str) -> Self {
+        Self { status, code: code.to_owned(), message: message.to_owned() }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let body = json!({ "errors": [{ "code": self.code, "message": self.message }] });
+        (self.status, Json(body)).into_response()
+    }
+}
+
+fn bad_request(code: &str, message: &str) -> ApiError {
+    ApiError::new(StatusCode::BAD_REQUEST, code, message)
+}
+
+fn not_found(what: &str) -> ApiError {
+    let message = match what {
+        "route" => "The specified route was not found.".to_owned(),
+        _ => format!("The specified {what} was not found."),
+    };
+    ApiError::new(StatusCode::NOT_FOUND, &format!("not_found|{what}"), &message)
+}
+
+/// The vendor's words for errors it does not explain.
+const UNEXPLAINED: &str = "An error occurred while processing your request.";
+
+#[expect(clippy::unnecessary_wraps, reason = "handlers end with it")]
+fn ok(body: Value) -> Answer {
+    Ok(Json(body).into_response())
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "handlers end with it")]
+fn created(body: Value) -> Answer {
+    Ok((StatusCode::CREATED, Json(body)).into_response())
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "handlers end with it")]
+fn no_content() -> Answer {
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// Reads the id of a path; anything else is nobody's.
+fn id_of(reference: &str, what: &str) -> Result<u64, ApiError> {
+    reference.parse().map_err(|_| not_found(what))
+}
+
+/// The caller, once the key is known.
+#[derive(Clone)]
+struct Caller(ApiKey);
+
+/// A download that must have the wrong certificate in it.
+#[derive(Clone, Copy)]
+struct WrongPem;
+
+/// Answers until `stop`.
+pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>, stop: impl Future<Output = ()> + Send + 'static) {
+    let service = router(shared).into_make_service_with_connect_info::<Peer>();
+    if let Err(error) = axum::serve(Severable(listener), service).with_graceful_shutdown(stop).await {
+        tracing::error!(%error, "the sandbox stopped");
+    }
+}
+
+fn router(shared: Arc<Shared>) -> Router {
+    let services = Router::new()
+        .route("/order/certificate", get(orders::list))
+        .route("/order/certificate/status-changes", get(orders::status_changes))
+        .route("/order/certificate/{id}", get(orders::info).post(placing::place))
+        .route("/order/certificate/{id}/validation", get(orders::validation))
+        .route("/order/certificate/{id}/status", put(orders::update_status))
+        .route("/order/certificate/{id}/dcv-method", put(orders::change_method))
+        .route("/order/certificate/{id}/dcv-random-value", put(orders::random_value))
+        .route("/order/certificate/{id}/check-dcv", put(orders::check))
+        .route("/order/certificate/{id}/resend-emails", put(orders::resend))
+        .route("/order/certificate/{id}/reissue", get(certificates::reissues).post(placing::reissue))
+        .route("/order/certificate/{id}/duplicate", get(certificates::duplicates).post(placing::duplicate))
+        .route("/order/certificate/{id}/revoke", put(certificates::revoke_order))
+        .route("/certificate/intermediates", get(certificates::intermediates))
+        .route("/certificate/{id}/chain", get(certificates::chain))
+        .route("/certificate/{id}/revoke", put(certificates::revoke))
+        .route("/certificate/{id}/download/platform", get(certificates::download_platform))
+        .route("/certificate/{id}/download/platform/{platform}", get(certificates::download_of_platform))
+        .route("/certificate/{id}/download/format/{format}", get(certificates::download_format))
+        .route("/certificate/download/order/{id}", get(certificates::download_order))
+        .route("/certificate/download/order/{id}/format/{format}", get(certificates::download_order_format))
+        .route("/domain", get(domains::list).post(domains::add))
+        .route("/domain/dcv/method", get(domains::methods))
+        .route("/domain/validation-type", get(domains::types))
+        .route("/domain/{id}", get(domains::info).delete(domains::delete))
+        .route("/domain/{id}/validation", get(domains::validation).post(domains::submit))
+        .route("/domain/{id}/dcv/method", put(domains::change_method))
+        .route("/domain/{id}/dcv/token", post(domains::new_token))
+        .route("/domain/{id}/dcv/validate-token", put(domains::check))
+        .route("/domain/{id}/dcv/emails", get(domains::emails).put(domains::resend))
+        .route("/domain/{id}/activate", put(domains::activate))
+        .route("/domain/{id}/deactivate", put(domains::deactivate))
+        .route("/organization", get(organizations::list).post(organizations::add))
+        .route("/organization/{id}", get(organizations::info))
+        .route("/organization/{id}/validation", get(organizations::validation).post(organizations::submit))
+        .route("/organization/{id}/activate", put(organizations::activate))
+        .route("/organization/{id}/deactivate", put(organizations::deactivate))
+        .route("/request", get(requests::list))
+        .route("/request/{id}", get(requests::info))
+        .route("/request/{id}/status", put(requests::update_status))
+        .route("/product", get(organizations::products))
+        .route("/product/{name_id}", get(organizations::product))
+        .route("/user/me", get(organizations::me))
+        .fallback(no_route)
+        .method_not_allowed_fallback(no_route)
+        .layer(middleware::from_fn_with_state(Arc::clone(&shared), front_door));
+    Router::new().nest(PREFIX, services).nest("/sandbox", control::router()).fallback(no_route).with_state(shared)
+}
+
+async fn no_route() -> ApiError {
+    not_found("route")
+}
+
+/// What every request to the API passes.
+async fn front_door(
+    State(shared): Sandbox,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let method = request.method().to_string();
+    // The router has cut the prefix off.
+    let path = format!("{PREFIX}{}", request.uri());
+    let writes = request.method() != Method::GET;
+    let asked = request.headers().get("x-sandbox-fault").and_then(|value| value.to_str().ok());
+    let fault = match asked.map(str::parse::<Fault>) {
+        Some(Ok(fault)) => Some(fault),
+        Some(Err(unknown)) => return bad_request("sandbox_fault", &unknown).into_response(),
+        None => shared.faults.take(&method, &path),
+    };
+    let mut answer = match fault {
+        Some(Fault::RateLimited) => rate_limited().into_response(),
+        Some(Fault::Html(status)) => html_error(status),
+        _ => {
+            if let Some(Fault::Delay(wait)) = fault {
+                tokio::time::sleep(wait).await;
+            }
+            if fault == Some(Fault::WrongPem) {
+                request.extensions_mut().insert(WrongPem);
+            }
+            match admit(&shared, &mut request) {
+                Ok(()) => next.run(request).await,
+                Err(refused) => refused.into_response(),
+            }
+        }
+    };
+    if writes {
+        shared.save().await;
+        shared.wake.notify_one();
+    }
+    let mut status = answer.status().as_u16();
+    if fault == Some(Fault::Drop) {
+        peer.sever();
+        answer = StatusCode::OK.into_response();
+        status = 0;
+    }
+    tracing::debug!(method, path, status, "answered");
+    shared.seen.lock().expect("no panic while held").push(Seen { method, path, status });
+    answer
+}
+
+fn rate_limited() -> ApiError {
+    let message = "Service unavailable, please limit request volume";
+    ApiError::new(StatusCode::TOO_MANY_REQUESTS, "request_limit_exceeded", message)
+}
+
+/// A page such as gateways put before an API that is down.
+fn html_error(status: StatusCode) -> Response {
+    let page =
+        format!("<html>\r\n<head><title>{status}</title></head>\r\n<body><h1>{status}</h1></body>\r\n</html>\r\n");
+    (status, Html(page)).into_response()
+}
+
+/// Key, rate limit and role.
+fn admit(shared: &Shared, request: &mut Request) -> Result<(), ApiError> {
+    let Some(key) = request.headers().get("x-dc-devkey").and_then(|value| value.to_str().ok()) else {
+        let message = "An API key is required in the X-DC-DEVKEY header.";
+        return Err(ApiError::new(StatusCode::UNAUTHORIZED, "access_denied|invalid_api_key", message));
+    };
+    let Some(known) = shared.config.keys.iter().find(|known| known.key.expose_secret() == key).cloned() else {
+        let message = "The API key is not valid.";
+        return Err(ApiError::new(StatusCode::FORBIDDEN, "access_denied|invalid_api_key", message));
+    };
+    if !shared.limiter.admit(key, shared.clock.now()) {
+        return Err(rate_limited());
+    }
+    let path = request.uri().path();
+    let account = path.starts_with("/domain") || path.starts_with("/organization");
+    let allowed = match known.role {
+        Role::Administrator | Role::OrdersDomainsOrganizations => true,
+        Role::Orders => request.method() == Method::GET || !account,
+        Role::ViewOnly => request.method() == Method::GET,
+    };
+    if !allowed {
+        let message = "You do not have permission to perform this action.";
+        return Err(ApiError::new(StatusCode::FORBIDDEN, "access_denied|missing_permission", message));
+    }
+    request.extensions_mut().insert(Caller(known));
+    Ok(())
+}
+
+/// A listener whose connections can be cut in the middle of an answer.
+struct Severable(TcpListener);
+
+impl Listener for Severable {
+    type Io = Wire;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Wire, SocketAddr) {
+        let (stream, address) = <TcpListener as Listener>::accept(&mut self.0).await;
+        // Small answers must not wait for the client's acknowledgement.
+        let _ = stream.set_nodelay(true);
+        (Wire { stream, cut: Arc::default() }, address)
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+}
+
+/// One connection.
+struct Wire {
+    stream: TcpStream,
+    cut: Arc<AtomicBool>,
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if self.cut.load(Ordering::SeqCst) {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// Who is at the other end, and the knife.
+#[derive(Clone)]
+struct Peer {
+    address: SocketAddr,
+    cut: Arc<AtomicBool>,
+}
+
+impl Peer {
+    /// The connection ends instead of carrying another answer.
+    fn sever(&self) {
+        self.cut.store(true, Ordering::SeqCst);
+    }
+}
+
+impl Connected<IncomingStream<'_, Severable>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, Severable>) -> Self {
+        Self { address: *stream.remote_addr(), cut: Arc::clone(&stream.io().cut) }
+    }
+}
+
+/// An answer with a file in it.
+#[expect(clippy::unnecessary_wraps, reason = "handlers end with it")]
+fn file(content_type: &str, name: &str, body: Vec<u8>) -> Answer {
+    let disposition = format!("attachment; filename=\"{name}\"");
+    let headers = [(header::CONTENT_TYPE, content_type.to_owned()), (header::CONTENT_DISPOSITION, disposition)];
+    Ok((headers, body).into_response())
+}

@@ -1,0 +1,540 @@
+//! Following an order: info, lists, status changes, validation status, the order's random value and its check, and
+//! cancelling. ("Order info", "List orders", "Status change list", "Order validation status", "Check DCV" of the API.)
+
+use std::sync::Arc;
+
+use axum::{
+    Extension, Json,
+    body::Bytes,
+    extract::{Path, RawQuery, State},
+    http::StatusCode,
+    response::IntoResponse,
+};
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+
+use super::{
+    Answer, ApiError, Caller, Sandbox, UNEXPLAINED, bad_request,
+    input::Input,
+    no_content, not_found, ok,
+    organizations::{product_brief, user, validations},
+    placing::{invalid_method, method_of},
+    query::{Fields, Query},
+};
+use crate::{
+    account::{CheckAnswer, IdType, NoChanges, Validation},
+    clock::{date, later, parse_mountain, stamp},
+    names,
+    state::{
+        Certificate, DcvMethod, Kind, Order, State as Files, Token,
+        life::{Check, Settled, Shared},
+    },
+};
+
+/// Longest window of status-changes, in seconds.
+const WEEK: u64 = 7 * 86_400;
+
+/// The order's id for a reference by id, thumbprint or serial number.
+fn find(shared: &Shared, reference: &str) -> Result<Order, ApiError> {
+    shared.read(|state, _| state.find_order(reference).cloned()).ok_or_else(|| not_found("order"))
+}
+
+pub(super) async fn info(State(shared): Sandbox, Path(id): Path<String>, RawQuery(query): RawQuery) -> Answer {
+    let order = find(&shared, &id)?;
+    let caa = Query::parse(query.as_deref()).flag("include_caa_status");
+    ok(shared.read(|state, now| full(&shared, state, &order, caa, now)))
+}
+
+/// Sets what there is.
+fn set(map: &mut Map<String, Value>, key: &str, value: impl Into<Value>) {
+    map.insert(key.to_owned(), value.into());
+}
+
+/// The `certificate` of order info.
+fn certificate(one: &Certificate, organization: u64, now: Timestamp) -> Map<String, Value> {
+    let mut map = Map::new();
+    if one.status != "needs_approval" {
+        set(&mut map, "id", one.id);
+    }
+    if let Some(issue) = &one.issued {
+        set(&mut map, "thumbprint", issue.thumbprint.clone());
+        set(&mut map, "serial_number", issue.serial.clone());
+        set(&mut map, "valid_from", date(issue.not_before));
+        set(&mut map, "valid_till", date(issue.not_after));
+        set(&mut map, "date_issued", stamp(issue.at));
+        set(&mut map, "days_remaining", days_remaining(issue.not_after, now));
+    }
+    set(&mut map, "common_name", one.common_name.clone());
+    set(&mut map, "dns_names", one.dns_names.clone());
+    set(&mut map, "date_created", stamp(one.created));
+    set(&mut map, "csr", one.csr.clone());
+    set(&mut map, "organization", json!({ "id": organization }));
+    set(&mut map, "organization_units", json!([]));
+    set(&mut map, "server_platform", platform(one.server_platform));
+    set(&mut map, "signature_hash", one.signature_hash.clone());
+    set(&mut map, "key_size", one.key_size);
+    if one.validity.is_object() {
+        set(&mut map, "cert_validity", one.validity.clone());
+    }
+    map
+}
+
+pub(super) fn days_remaining(not_after: Timestamp, now: Timestamp) -> i64 {
+    (not_after.as_second() - now.as_second()).div_euclid(86_400)
+}
+
+pub(super) fn platform(id: i64) -> Value {
+    let name = match id {
+        -1 => "OTHER",
+        2 => "Apache",
+        45 => "nginx",
+        _ => "Server",
+    };
+    json!({ "id": id, "name": name, "install_url": "", "csr_url": "" })
+}
+
+fn full(shared: &Shared, state: &Files, order: &Order, caa: bool, now: Timestamp) -> Value {
+    let mut map = Map::new();
+    set(&mut map, "id", order.id);
+    let mut shown = certificate(order.shown(), order.organization, now);
+    if order.shown().issued.is_some() {
+        let ca = &shared.authority;
+        set(&mut shown, "ca_cert", json!({ "id": ca.intermediate_id(), "name": ca.intermediate_name() }));
+    }
+    set(&mut map, "certificate", shown);
+    set(&mut map, "status", order.status.clone());
+    set(&mut map, "is_renewal", order.renewal_of.is_some());
+    set(&mut map, "is_renewed", order.renewed);
+    set(&mut map, "renewed_order_id", order.renewal_of.unwrap_or_default());
+    if let Some(id) = &order.alternative_id {
+        set(&mut map, "alternative_order_id", id.clone());
+    }
+    set(&mut map, "date_created", stamp(order.created));
+    set(&mut map, "order_valid_till", date(order.valid_till));
+    set(&mut map, "validity_years", years(order));
+    if let Some(organization) = state.organizations.get(&order.organization) {
+        let mut brief = json!({
+            "id": organization.id, "name": organization.name, "display_name": organization.name,
+            "is_active": organization.active, "city": organization.city, "state": organization.state,
+            "country": organization.country,
+        });
+        if let Some(assumed) = &organization.assumed_name {
+            brief["assumed_name"] = json!(assumed);
+        }
+        set(&mut map, "organization", brief);
+    }
+    set(&mut map, "disable_renewal_notifications", false);
+    set(&mut map, "auto_renew", 0);
+    set(&mut map, "auto_reissue", 0);
+    map.extend(order.echo.clone());
+    set(&mut map, "container", container());
+    if let Some(product) = shared.config.product(&order.product) {
+        set(&mut map, "product", product_brief(product));
+    }
+    let contact = json!({
+        "first_name": "Sandbox", "last_name": "User", "email": "user@example.com", "job_title": "Engineer",
+        "telephone": "801-555-0100",
+    });
+    set(&mut map, "organization_contact", contact.clone());
+    set(&mut map, "technical_contact", contact);
+    set(&mut map, "user", user(order.user));
+    let requests = order.requests.iter().filter_map(|id| state.requests.get(id)).map(|request| {
+        json!({
+            "id": request.id, "date": stamp(request.date), "type": request.kind, "status": request.status,
+            "comments": request.comments,
+        })
+    });
+    set(&mut map, "requests", requests.collect::<Value>());
+    let notes = order.notes.iter().enumerate().map(|(at, text)| json!({ "id": at + 1, "text": text }));
+    set(&mut map, "notes", notes.collect::<Value>());
+    set(&mut map, "dcv_method", order.method.text());
+    set(&mut map, "payment_method", "balance");
+    if let Some(method) = order.echo.get("payment_method") {
+        set(&mut map, "payment_method", method.clone());
+    }
+    let (duplicates, reissues) = counts(order);
+    set(&mut map, "allow_duplicates", true);
+    set(&mut map, "has_duplicates", duplicates > 0);
+    set(&mut map, "duplicates_count", duplicates);
+    set(&mut map, "reissues_count", reissues);
+    set(&mut map, "price", 0);
+    set(&mut map, "currency", "USD");
+    if caa && order.open().is_some() {
+        let names = order.open().into_iter().flat_map(|certificate| &certificate.dns_names);
+        let said = names.map(|name| {
+            let text = order.caa.get(name).map_or("CAA check is not called yet", String::as_str);
+            (name.clone(), json!(text))
+        });
+        set(&mut map, "caa_status_message", said.collect::<Map<_, _>>());
+    }
+    Value::Object(map)
+}
+
+fn years(order: &Order) -> i64 {
+    (order.valid_till.as_second() - order.created.as_second()).div_euclid(365 * 86_400).max(1)
+}
+
+fn counts(order: &Order) -> (usize, usize) {
+    let of = |kind| order.certificates.iter().filter(|one| one.kind == kind && one.issued.is_some()).count();
+    (of(Kind::Duplicate), of(Kind::Reissue))
+}
+
+/// The account has one division.
+pub(super) fn container() -> Value {
+    json!({ "id": 1, "parent_id": 0, "name": "Sandbox", "is_active": true })
+}
+
+pub(super) async fn list(State(shared): Sandbox, RawQuery(query): RawQuery) -> Answer {
+    let query = Query::parse(query.as_deref());
+    ok(shared.read(|state, now| {
+        let rows = state.orders.values().map(|order| row(&shared, state, order, now)).collect();
+        query.page("orders", rows)
+    }))
+}
+
+/// One order of the list, and what it can be found by.
+fn row(shared: &Shared, state: &Files, order: &Order, now: Timestamp) -> (Fields, Value) {
+    let shown = order.shown();
+    let mut brief = certificate(shown, order.organization, now);
+    for long in ["csr", "organization", "organization_units", "server_platform", "date_created"] {
+        brief.remove(long);
+    }
+    let product = shared.config.product(&order.product);
+    let organization = state.organizations.get(&order.organization);
+    let (duplicates, reissues) = counts(order);
+    let mut item = json!({
+        "id": order.id, "certificate": brief, "status": order.status, "is_renewed": order.renewed,
+        "is_renewal": order.renewal_of.is_some(), "date_created": stamp(order.created),
+        "order_valid_till": date(order.valid_till),
+        "organization": { "id": order.organization, "name": organization.map(|organization| &organization.name) },
+        "validity_years": years(order), "disable_renewal_notifications": false, "container": { "id": 1, "name": "Sandbox" },
+        "product": product.map(product_brief), "product_name_id": order.product, "has_duplicates": duplicates > 0,
+        "duplicates_count": duplicates, "reissues_count": reissues, "price": 0,
+    });
+    if let Some(id) = &order.alternative_id {
+        item["alternative_order_id"] = json!(id);
+    }
+    let issued = order.certificates.iter().filter_map(|one| one.issued.as_ref());
+    let mut fields = Fields::from([
+        ("id", vec![order.id.to_string()]),
+        ("order_id", vec![order.id.to_string()]),
+        ("alternative_order_id", order.alternative_id.iter().cloned().collect()),
+        ("status", vec![order.status.clone()]),
+        ("organization_id", vec![order.organization.to_string()]),
+        ("organization_name", organization.map(|organization| organization.name.clone()).into_iter().collect()),
+        ("product_name_id", vec![order.product.clone()]),
+        ("valid_till", shown.issued.iter().map(|issue| date(issue.not_after)).collect()),
+        ("user_id", vec![order.user.to_string()]),
+        ("common_name", vec![shown.common_name.clone()]),
+        ("domain_name", shown.dns_names.clone()),
+        ("date_created", vec![stamp(order.created)]),
+        ("date_issued", shown.issued.iter().map(|issue| stamp(issue.at)).collect()),
+        ("container_id", vec!["1".to_owned()]),
+        ("is_renewed", vec![u8::from(order.renewed).to_string()]),
+        ("certificate_id", order.certificates.iter().map(|one| one.id.to_string()).collect()),
+        ("serial_number", issued.map(|issue| issue.serial.clone()).collect()),
+        ("origin", vec!["certcentral".to_owned()]),
+    ]);
+    let mut search = shown.dns_names.clone();
+    search.extend([order.id.to_string(), order.status.clone()]);
+    search.extend(order.alternative_id.clone());
+    fields.insert("search", search);
+    (fields, item)
+}
+
+pub(super) async fn status_changes(State(shared): Sandbox, RawQuery(query): RawQuery) -> Answer {
+    let query = Query::parse(query.as_deref());
+    let seconds = query.number("minutes").map(|minutes| minutes.saturating_mul(60));
+    let seconds = match (seconds, query.number("seconds")) {
+        (None, None) => None,
+        (minutes, seconds) => Some(minutes.unwrap_or_default().saturating_add(seconds.unwrap_or_default())),
+    };
+    let too_long = || bad_request("time_frame_too_long", UNEXPLAINED);
+    let now = shared.clock.now();
+    let (from, to) = match (seconds, query.filter("status_last_updated").first()) {
+        (Some(seconds), _) if seconds > WEEK => return Err(too_long()),
+        (Some(seconds), _) => (later(now, -seconds.cast_signed()), now),
+        (None, Some(range)) => {
+            let ends =
+                range.split_once("...").and_then(|(from, to)| Some((parse_mountain(from)?, parse_mountain(to)?)));
+            let (from, to) = ends.ok_or_else(|| {
+                bad_request("invalid_status_last_updated", "The filter must be two dates with '...' between them.")
+            })?;
+            if to.as_second() - from.as_second() > WEEK.cast_signed() {
+                return Err(too_long());
+            }
+            (from, to)
+        }
+        (None, None) => {
+            let message = "One of minutes, seconds or filters[status_last_updated] is required.";
+            return Err(bad_request("missing_time_frame", message));
+        }
+    };
+    let switches = &shared.config.switches;
+    let visible = later(now, -i64::from(switches.status_change_delay_seconds));
+    let changed: Vec<Value> = shared.read(|state, _| {
+        let changed = state
+            .orders
+            .values()
+            .filter(|order| (from..=to).contains(&order.status_changed) && order.status_changed <= visible);
+        let items = changed.map(|order| {
+            let mut item = json!({ "order_id": order.id, "status": order.status });
+            if order.shown().status != "needs_approval" {
+                item["certificate_id"] = json!(order.shown().id);
+            }
+            item
+        });
+        items.collect()
+    });
+    match switches.no_changes {
+        NoChanges::EmptyObject if changed.is_empty() => ok(json!({})),
+        _ => ok(json!({ "orders": changed })),
+    }
+}
+
+pub(super) async fn validation(State(shared): Sandbox, Path(id): Path<String>) -> Answer {
+    let order = find(&shared, &id)?;
+    let id = |id: u64| match shared.config.switches.validation_ids {
+        IdType::String => json!(id.to_string()),
+        IdType::Integer => json!(id),
+    };
+    ok(shared.read(|state, now| {
+        let organization = state.organizations.get(&order.organization);
+        let wanted = match order.validation {
+            Validation::Ov => "ov",
+            Validation::Ev => "ev",
+        };
+        let mut checks: Vec<Value> =
+            organization.map(|organization| validations(organization, now)).unwrap_or_default();
+        checks.retain(|check| check["type"] == wanted);
+        for check in &mut checks {
+            let done = if check["status"] == "active" { "complete" } else { "pending" };
+            check["verification_details"] = json!({
+                "organization_type": done, "organization_status": done, "address_verification": done,
+                "blacklist_fraud": done, "request_authenticity": done,
+            });
+            if wanted == "ev" {
+                let approval = if order.ev_approved { "approved" } else { "pending" };
+                check["verified_contacts"] = json!([{
+                    "user_id": id(order.user), "name": "Sandbox User", "first_name": "Sandbox", "last_name": "User",
+                    "job_title": "Engineer", "telephone": "801-555-0100", "email": "user@example.com",
+                    "status": approval,
+                }]);
+            }
+        }
+        let names = order.entries.iter().map(|entry| {
+            let approved = state.entry_covered(entry, now, &shared.config);
+            let scope = if entry.method.is_http() { "exact" } else { "subdomains" };
+            json!({
+                "domain_id": id(entry.domain), "name_scope": entry.scope_name, "approval_scope": scope,
+                "status": if approved { "approved" } else { "pending" }, "method": entry.method.text(),
+                "dns_names": entry.dns_names,
+            })
+        });
+        json!({
+            "order_id": id(order.id), "order_status": order.status, "order_name_scope": order.scope.text(),
+            "order_dcv_method": order.method.text(), "organization_id": id(order.organization),
+            "organization_name": organization.map(|organization| &organization.name),
+            "organization_validations": checks, "dns_name_validations": names.collect::<Value>(),
+        })
+    }))
+}
+
+pub(super) async fn update_status(
+    State(shared): Sandbox,
+    Extension(Caller(key)): Extension<Caller>,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Answer {
+    let order = find(&shared, &id)?;
+    let input = Input::required(&body)?;
+    let status = input.required_text("status")?;
+    if status != "CANCELED" {
+        return Err(bad_request("invalid_status", &format!("The status '{status}' cannot be set.")));
+    }
+    let note = input.text("note").unwrap_or_default().to_owned();
+    shared.write(|state, now| {
+        let order = state.orders.get_mut(&order.id).ok_or_else(|| not_found("order"))?;
+        let (status, after) = match order.status.as_str() {
+            "pending" | "waiting_pickup" => ("canceled", "canceled"),
+            "reissue_pending" => ("issued", "canceled"),
+            other => {
+                let message = format!("An order with the status '{other}' cannot be canceled.");
+                return Err(bad_request("invalid_order_status", &message));
+            }
+        };
+        let open = |one: &&mut Certificate| matches!(one.status.as_str(), "pending" | "needs_approval");
+        for certificate in order.certificates.iter_mut().filter(open) {
+            after.clone_into(&mut certificate.status);
+        }
+        order.ready_since = None;
+        order.value = None;
+        order.set_status(status, now);
+        if !note.is_empty() {
+            order.notes.push(note.clone());
+        }
+        let requests = order.requests.clone();
+        for id in requests {
+            if let Some(request) = state.requests.get_mut(&id).filter(|request| request.status == "pending") {
+                "rejected".clone_into(&mut request.status);
+                request.processed = Some(now);
+                request.processor = Some(key.user_id);
+                request.processor_comment.clone_from(&note);
+            }
+        }
+        Ok(())
+    })?;
+    no_content()
+}
+
+fn value(token: &Token) -> Value {
+    json!({ "dcv_random_value": token.value, "expiration_date": stamp(token.expires) })
+}
+
+/// An order that can still be validated.
+fn still_open(order: &Order) -> Result<(), ApiError> {
+    match order.open() {
+        Some(_) => Ok(()),
+        None => Err(bad_request("invalid_order_status", "The order is not waiting for domain validation.")),
+    }
+}
+
+pub(super) async fn change_method(State(shared): Sandbox, Path(id): Path<String>, body: Bytes) -> Answer {
+    let order = find(&shared, &id)?;
+    let input = Input::required(&body)?;
+    let method = method_of(&input)?.ok_or_else(invalid_method)?;
+    still_open(&order)?;
+    let names = &order.open().expect("just looked at").dns_names;
+    if method.is_http() && names.iter().all(|name| name.starts_with("*.")) {
+        let message = "Wildcard domains cannot be validated with a file; use another DCV method.";
+        return Err(bad_request("invalid_wildcard_dcv_method", message));
+    }
+    let token = shared.write(|state, now| {
+        let order = state.orders.get_mut(&order.id)?;
+        order.method = method;
+        let id = order.id;
+        state.begin(id, now, &shared.config);
+        state.orders.get(&id)?.live_value(now).map(value)
+    });
+    match token {
+        Some(token) => ok(token),
+        None => Ok((StatusCode::OK, Json(json!({}))).into_response()),
+    }
+}
+
+pub(super) async fn random_value(State(shared): Sandbox, Path(id): Path<String>) -> Answer {
+    let order = find(&shared, &id)?;
+    still_open(&order)?;
+    if !order.method.has_token() {
+        return Err(invalid_method());
+    }
+    let token = shared.write(|state, now| {
+        let current = state.orders.get(&order.id)?;
+        if state.open_entries(current, &[], now, &shared.config).is_empty() {
+            return None;
+        }
+        let order = state.orders.get_mut(&order.id)?;
+        if order.live_value(now).is_none() {
+            order.value = Some(Token::new(now, shared.config.random_value_days));
+        }
+        order.value.as_ref().map(value)
+    });
+    match token {
+        Some(token) => ok(token),
+        None => Err(bad_request("no_domains_to_validate", "All domains of the order are already validated.")),
+    }
+}
+
+pub(super) async fn resend(State(shared): Sandbox, Path(id): Path<String>, body: Bytes) -> Answer {
+    let order = find(&shared, &id)?;
+    Input::optional(&body)?;
+    still_open(&order)?;
+    no_content()
+}
+
+/// The 400 for a proof that is not there.
+pub(super) fn proof_missing(method: DcvMethod) -> ApiError {
+    match method {
+        DcvMethod::Email => bad_request("invalid_dns_method", UNEXPLAINED),
+        DcvMethod::DnsTxtToken => {
+            bad_request("invalid_dns_txt", "Could not find a valid TXT record for one or more domains.")
+        }
+        DcvMethod::DnsCnameToken => {
+            bad_request("invalid_dns_cname", "Could not find a valid CNAME record for one or more domains.")
+        }
+        DcvMethod::HttpToken | DcvMethod::HttpTokenDynamic => bad_request(
+            "file_random_value_not_found",
+            "Could not find the random value at the expected file location for one or more domains.",
+        ),
+    }
+}
+
+pub(super) async fn check(State(shared): Sandbox, Path(id): Path<String>, body: Bytes) -> Answer {
+    let order = find(&shared, &id)?;
+    let input = Input::optional(&body)?;
+    if !order.method.has_token() {
+        return Err(proof_missing(order.method));
+    }
+    let mut wanted = input.texts("dns_names_validations");
+    wanted.extend(input.texts("dns_name_validations"));
+    for name in &mut wanted {
+        name.make_ascii_lowercase();
+    }
+    let asked = |entry: &&crate::state::Entry| {
+        wanted.is_empty() || wanted.iter().any(|name| *name == entry.scope_name || entry.dns_names.contains(name))
+    };
+    if order.open().is_some() {
+        let checks: Vec<Check> = shared.read(|state, now| {
+            let open = state.open_entries(&order, &wanted, now, &shared.config);
+            open.iter().filter_map(|entry| Shared::check_of(state, &order, entry, now)).collect()
+        });
+        shared.look(checks).await;
+    }
+    let settled = shared.settle(order.id).await;
+    settle_others(&shared, order.id).await;
+
+    let order = find(&shared, &order.id.to_string())?;
+    let (names, all) = shared.read(|state, now| {
+        let mut names = Vec::new();
+        let mut all = true;
+        for entry in order.entries.iter().filter(asked) {
+            for name in &entry.dns_names {
+                let approved = names::parse(name, shared.config.switches.unlisted_suffixes)
+                    .is_ok_and(|name| state.covered(&name, now, &shared.config));
+                all &= approved;
+                let status = if approved { "approved" } else { "pending" };
+                names.push(json!({ "dns_name": name, "status": status }));
+            }
+        }
+        (names, all)
+    });
+    let old = shared.config.switches.check_dcv == CheckAnswer::AllOrError;
+    if !all && (old || order.method.is_http()) {
+        return Err(proof_missing(order.method));
+    }
+    if let Settled::CaaRefused { name, reason } = settled {
+        return Err(bad_request(&format!("caa_check_failed|{name}"), &reason));
+    }
+    let everything = order.status == "issued"
+        || shared.read(|state, now| state.open_entries(&order, &[], now, &shared.config).is_empty());
+    let mut body = json!({
+        "order_status": order.status,
+        "certificate_id": order.open().or(order.primary()).unwrap_or(order.shown()).id,
+        "dcv_status": if everything { "valid" } else { "pending" },
+    });
+    if !old {
+        body["dns_name_validations"] = Value::Array(names);
+    }
+    ok(body)
+}
+
+/// A proof may complete other orders too.
+pub(super) async fn settle_others(shared: &Arc<Shared>, but: u64) {
+    let others: Vec<u64> = shared.read(|state, now| {
+        let ready = state.orders.values().filter(|order| order.id != but && state.ready(order, now, &shared.config));
+        ready.map(|order| order.id).collect()
+    });
+    for id in others {
+        shared.settle(id).await;
+    }
+}

@@ -1,0 +1,419 @@
+//! Placing orders, reissues and duplicates: what a request must say, what is refused and with which code, and the 201
+//! that tells the caller where to go on. ("Order Basic OV", "Reissue certificate", "Immediate issuance" of the API.)
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use axum::{
+    Extension,
+    body::Bytes,
+    extract::{Path, State},
+};
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+
+use super::{
+    Answer, ApiError, Caller, Sandbox, bad_request,
+    certificates::chain_of,
+    created,
+    input::{Input, missing},
+    not_found, organizations,
+};
+use crate::{
+    account::{Approval, OrderDomains, Product, Scope, Validation},
+    ca,
+    clock::{date, days_later, end_of_day, parse_custom_date, stamp},
+    names::{self, Name},
+    state::{
+        Certificate, DcvMethod, Kind, Order, Request, State as Files,
+        life::{Settled, Shared},
+    },
+};
+
+/// Longest order, in years (4 to 6 year plans ended on 31 October 2023).
+const ORDER_YEARS: i64 = 3;
+/// Fields that order info gives back as they came.
+const ECHOED: [&str; 9] = [
+    "comments",
+    "auto_renew",
+    "auto_reissue",
+    "disable_renewal_notifications",
+    "additional_emails",
+    "custom_fields",
+    "payment_method",
+    "custom_renewal_message",
+    "order_validity",
+];
+
+pub(super) async fn place(
+    State(shared): Sandbox,
+    Extension(Caller(key)): Extension<Caller>,
+    Path(name_id): Path<String>,
+    body: Bytes,
+) -> Answer {
+    let config = &shared.config;
+    let input = Input::required(&body)?;
+    let product = if name_id == "ssl" {
+        let hint = input.text("product.type_hint").and_then(|hint| config.product(hint));
+        hint.ok_or_else(|| bad_request("ambiguous_product", "The product could not be determined from the type hint."))?
+    } else {
+        config.product(&name_id).ok_or_else(|| not_found("product"))?
+    };
+    let method = method_of(&input)?.unwrap_or(DcvMethod::Email);
+    let now = shared.clock.now();
+    let valid_till = order_end(&input, now)?;
+    let certificate = certificate_of(&shared, &input, product, method, Kind::Original, valid_till, now)?;
+    let scope = scope_of(&input)?.unwrap_or(config.default_scope);
+    let approved = config.approval != Approval::Required
+        && (config.approval == Approval::Automatic || input.flag("skip_approval"));
+
+    let (order_id, request) = shared.write(|state, now| {
+        let organization = organization_of(state, &input)?;
+        let renewal_of = renewed(state, &input)?;
+        let order_id = state.next_id();
+        let order = Order {
+            id: order_id,
+            alternative_id: input.text("alternative_order_id").map(str::to_owned),
+            product: product.name_id.clone(),
+            validation: product.validation,
+            status: if approved { "pending" } else { "needs_approval" }.to_owned(),
+            status_changed: now,
+            created: now,
+            user: key.user_id,
+            organization,
+            method,
+            scope,
+            value: None,
+            entries: Vec::new(),
+            certificates: Vec::new(),
+            primary: None,
+            requests: Vec::new(),
+            ev_approved: product.validation == Validation::Ov || (approved && key.ev_approver),
+            valid_till,
+            ready_since: None,
+            caa: BTreeMap::new(),
+            renewal_of,
+            renewed: false,
+            echo: ECHOED
+                .into_iter()
+                .filter_map(|field| Some((field.to_owned(), input.value(field)?.clone())))
+                .collect(),
+            notes: Vec::new(),
+        };
+        state.orders.insert(order_id, order);
+        if let Some(old) = renewal_of.and_then(|id| state.orders.get_mut(&id)) {
+            old.renewed = true;
+        }
+        let request = file_certificate(state, order_id, certificate, approved, &input, key.user_id, &shared, now);
+        Ok::<_, ApiError>((order_id, request))
+    })?;
+    finish(&shared, order_id, request, approved).await
+}
+
+pub(super) async fn reissue(
+    sandbox: Sandbox,
+    caller: Extension<Caller>,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Answer {
+    again(sandbox, caller, &id, &body, Kind::Reissue).await
+}
+
+pub(super) async fn duplicate(
+    sandbox: Sandbox,
+    caller: Extension<Caller>,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Answer {
+    again(sandbox, caller, &id, &body, Kind::Duplicate).await
+}
+
+/// Another certificate of an issued order.
+async fn again(
+    State(shared): Sandbox,
+    Extension(Caller(key)): Extension<Caller>,
+    id: &str,
+    body: &Bytes,
+    kind: Kind,
+) -> Answer {
+    let config = &shared.config;
+    let order = shared.read(|state, _| state.find_order(id).cloned()).ok_or_else(|| not_found("order"))?;
+    let input = Input::required(body)?;
+    if order.status != "issued" || order.open().is_some() {
+        return Err(bad_request("invalid_order_status", "Only an issued order can be reissued or duplicated."));
+    }
+    let product = config.product(&order.product).ok_or_else(|| not_found("product"))?;
+    let method = method_of(&input)?.unwrap_or(order.method);
+    let scope = scope_of(&input)?.unwrap_or(order.scope);
+    let certificate = certificate_of(&shared, &input, product, method, kind, order.valid_till, shared.clock.now())?;
+    let known = &order.shown().dns_names;
+    if kind == Kind::Duplicate
+        && let Some(new) = certificate.dns_names.iter().find(|name| !known.contains(name))
+    {
+        return Err(bad_request("invalid_dns_names", &format!("A duplicate cannot have the new name '{new}'.")));
+    }
+    let approved = config.approval != Approval::Required
+        && (config.approval == Approval::Automatic || input.flag("skip_approval"));
+    let request = shared.write(|state, now| {
+        if let Some(order) = state.orders.get_mut(&order.id) {
+            order.method = method;
+            order.scope = scope;
+            order.ev_approved = order.validation == Validation::Ov || (approved && key.ev_approver);
+            if kind == Kind::Reissue {
+                order.set_status("reissue_pending", now);
+            }
+        }
+        file_certificate(state, order.id, certificate, approved, &input, key.user_id, &shared, now)
+    });
+    finish(&shared, order.id, request, approved).await
+}
+
+/// Puts the certificate into its order, with the request that the approval mode asks for, and starts validation if
+/// nobody has to approve.
+#[allow(clippy::too_many_arguments)]
+fn file_certificate(
+    state: &mut Files,
+    order_id: u64,
+    mut certificate: Certificate,
+    approved: bool,
+    input: &Input,
+    user: u64,
+    shared: &Shared,
+    now: Timestamp,
+) -> Option<u64> {
+    certificate.id = state.next_id();
+    if approved { "pending" } else { "needs_approval" }.clone_into(&mut certificate.status);
+    let asked = !approved || shared.config.approval == Approval::Automatic;
+    let request = asked.then(|| Request {
+        id: state.next_id(),
+        kind: certificate.kind.request(),
+        status: if approved { "approved" } else { "pending" }.to_owned(),
+        date: now,
+        processed: approved.then_some(now),
+        requester: user,
+        processor: approved.then_some(user),
+        order: order_id,
+        certificates: vec![certificate.id],
+        comments: input.text("comments").unwrap_or_default().to_owned(),
+        processor_comment: String::new(),
+    });
+    let request_id = request.as_ref().map(|request| request.id);
+    if let Some(order) = state.orders.get_mut(&order_id) {
+        order.certificates.push(certificate);
+        order.requests.extend(request_id);
+    }
+    if let Some(request) = request {
+        state.requests.insert(request.id, request);
+    }
+    if approved {
+        state.begin(order_id, now, &shared.config);
+    }
+    request_id
+}
+
+/// Tries to issue at once and answers 201.
+async fn finish(shared: &Arc<Shared>, order_id: u64, request: Option<u64>, approved: bool) -> Answer {
+    let issued = approved && shared.settle(order_id).await == Settled::Issued;
+    let body = shared.read(|state, now| {
+        let order = state.orders.get(&order_id)?;
+        let certificate = order.certificates.last()?;
+        let mut body = Map::from_iter([("id".to_owned(), json!(order_id))]);
+        if let Some(request) = request.and_then(|id| state.requests.get(&id)) {
+            body.insert("requests".into(), json!([{ "id": request.id, "status": request.status }]));
+        }
+        if !approved {
+            return Some(Value::Object(body));
+        }
+        body.insert("certificate_id".into(), json!(certificate.id));
+        if issued {
+            let chain = certificate.issued.as_ref().map(|issue| chain_of(shared, issue));
+            body.insert("certificate_chain".into(), json!(chain));
+        } else if let Some(token) = order.live_value(now) {
+            body.insert("dcv_random_value".into(), json!(token.value));
+        }
+        let key = match shared.config.switches.order_domains {
+            OrderDomains::Absent => return Some(Value::Object(body)),
+            OrderDomains::Name => "name",
+            OrderDomains::DnsName => "dns_name",
+        };
+        let domains = order.entries.iter().map(|entry| {
+            let mut item =
+                Map::from_iter([("id".to_owned(), json!(entry.domain)), (key.to_owned(), json!(entry.scope_name))]);
+            let token = state.domains.get(&entry.domain).and_then(|domain| domain.live_token(now));
+            if let Some(token) = token.filter(|_| entry.method.has_token())
+                && !state.entry_covered(entry, now, &shared.config)
+            {
+                let token =
+                    json!({ "token": token.value, "status": "pending", "expiration_date": stamp(token.expires) });
+                item.insert("dcv_token".into(), token);
+            }
+            Value::Object(item)
+        });
+        body.insert("domains".into(), domains.collect());
+        body.insert("order_valid_till".into(), json!(date(order.valid_till)));
+        Some(Value::Object(body))
+    });
+    created(body.ok_or_else(|| not_found("order"))?)
+}
+
+/// The `dcv_method` of a body, if it names one.
+pub(super) fn method_of(input: &Input) -> Result<Option<DcvMethod>, ApiError> {
+    input.text("dcv_method").map(|text| DcvMethod::parse(text).ok_or_else(invalid_method)).transpose()
+}
+
+pub(super) fn invalid_method() -> ApiError {
+    bad_request("invalid_dcv_method", "The specified DCV method is not valid.")
+}
+
+fn scope_of(input: &Input) -> Result<Option<Scope>, ApiError> {
+    match input.text("certificate_dcv_scope") {
+        None => Ok(None),
+        Some("base_domain") => Ok(Some(Scope::BaseDomain)),
+        Some("fqdn") => Ok(Some(Scope::Fqdn)),
+        Some(other) => Err(bad_request("invalid_certificate_dcv_scope", &format!("The scope '{other}' is not valid."))),
+    }
+}
+
+/// The names of a certificate, common name first and each once.
+fn names_of(shared: &Shared, input: &Input, product: &Product) -> Result<Vec<Name>, ApiError> {
+    let common_name = input.required_text("certificate.common_name")?.to_owned();
+    let mut parsed: Vec<Name> = Vec::new();
+    for text in std::iter::once(common_name).chain(input.texts("certificate.dns_names")) {
+        let name = names::parse(&text, shared.config.switches.unlisted_suffixes)
+            .map_err(|why| bad_request("invalid_domain_name", &format!("'{text}' cannot be ordered: {why}.")))?;
+        if name.wildcard && !product.wildcards {
+            let message = format!("The product does not allow the wildcard name '{name}'.");
+            return Err(bad_request("wildcard_not_allowed", &message));
+        }
+        if !parsed.contains(&name) {
+            parsed.push(name);
+        }
+    }
+    if parsed.len() > product.max_names {
+        let message = format!("The product allows {} names, {} were ordered.", product.max_names, parsed.len());
+        return Err(bad_request("too_many_dns_names", &message));
+    }
+    Ok(parsed)
+}
+
+/// Reads and checks the `certificate` of a body; its id and status come later.
+fn certificate_of(
+    shared: &Shared,
+    input: &Input,
+    product: &Product,
+    method: DcvMethod,
+    kind: Kind,
+    order_end: Timestamp,
+    now: Timestamp,
+) -> Result<Certificate, ApiError> {
+    let names = names_of(shared, input, product)?;
+    if method.is_http() && names.iter().all(|name| name.wildcard) {
+        let message = "Wildcard domains cannot be validated with a file; use another DCV method.";
+        return Err(bad_request("invalid_wildcard_dcv_method", message));
+    }
+    let text = input.required_text("certificate.csr")?;
+    let csr = ca::Csr::parse(text)
+        .map_err(|error| bad_request("csr_invalid_cannot_parse", &format!("The CSR could not be parsed: {error}.")))?;
+    let hash = input.required_text("certificate.signature_hash")?;
+    if !["sha256", "sha384", "sha512"].contains(&hash) {
+        return Err(bad_request("invalid_signature_hash", &format!("The signature hash '{hash}' is not allowed.")));
+    }
+    let client_auth = match input.text("certificate.profile_option") {
+        None | Some("server_auth_only_eku") => false,
+        Some(other) => {
+            return Err(bad_request("invalid_profile_option", &format!("The profile '{other}' is not available.")));
+        }
+    };
+    let (days, latest_end) = certificate_end(shared, input, order_end, now)?;
+    Ok(Certificate {
+        id: 0,
+        kind,
+        status: String::new(),
+        common_name: names[0].to_string(),
+        dns_names: names.iter().map(ToString::to_string).collect(),
+        csr: text.to_owned(),
+        key_size: csr.key_size,
+        signature_hash: hash.to_owned(),
+        server_platform: input.number("certificate.server_platform.id").unwrap_or(-1),
+        client_auth,
+        validity: input.value("certificate.cert_validity").cloned().unwrap_or(Value::Null),
+        days,
+        latest_end,
+        created: now,
+        issued: None,
+    })
+}
+
+/// End of what a validity object says: custom date over days over years.
+fn end_of(input: &Input, prefix: &str, names: [&str; 3], now: Timestamp) -> Result<Option<Timestamp>, ApiError> {
+    let [custom, days, years] = names.map(|name| format!("{prefix}{name}"));
+    if let Some(text) = input.text(&custom) {
+        let end = parse_custom_date(text).and_then(end_of_day).filter(|end| *end > now);
+        let wrong = || bad_request("invalid_custom_expiration_date", &format!("'{text}' is not a future date."));
+        return end.map(Some).ok_or_else(wrong);
+    }
+    let days = input.number(&days).or_else(|| input.number(&years).map(|years| years.saturating_mul(365)));
+    match days {
+        Some(days) if days <= 0 => Err(bad_request("invalid_validity", "The validity must be positive.")),
+        Some(days) => Ok(Some(days_later(now, days))),
+        None => Ok(None),
+    }
+}
+
+fn order_end(input: &Input, now: Timestamp) -> Result<Timestamp, ApiError> {
+    let today = end_of(input, "order_validity.", ["custom_expiration_date", "days", "years"], now)?;
+    let end = match today {
+        Some(end) => end,
+        None => end_of(input, "", ["custom_expiration_date", "validity_days", "validity_years"], now)?
+            .ok_or_else(|| missing("order_validity"))?,
+    };
+    if end > days_later(now, ORDER_YEARS * 366) {
+        let message = format!("An order is valid for at most {ORDER_YEARS} years.");
+        return Err(bad_request("invalid_order_validity", &message));
+    }
+    Ok(end)
+}
+
+/// Days the certificate lives, cut to what is allowed today, and the moment it must not outlive.
+fn certificate_end(
+    shared: &Shared,
+    input: &Input,
+    order_end: Timestamp,
+    now: Timestamp,
+) -> Result<(i64, Timestamp), ApiError> {
+    let names = ["custom_expiration_date", "days", "years"];
+    let Some(asked) = end_of(input, "certificate.cert_validity.", names, now)? else {
+        return Ok((shared.config.certificate_days, order_end));
+    };
+    if date(asked) > date(order_end) {
+        let message = "The certificate validity cannot exceed the order validity.";
+        return Err(bad_request("cert_validity_exceeds_order_validity", message));
+    }
+    let custom = input.text("certificate.cert_validity.custom_expiration_date").is_some();
+    let days = (asked.as_second() - now.as_second()).div_euclid(86_400);
+    Ok((if custom { days + 1 } else { days }.min(shared.config.certificate_days), asked.max(now)))
+}
+
+/// The organization a body names by id, or describes.
+fn organization_of(state: &mut Files, input: &Input) -> Result<u64, ApiError> {
+    if let Some(id) = input.id("organization.id") {
+        return match state.organizations.get(&id) {
+            Some(organization) if organization.active => Ok(id),
+            Some(_) => Err(bad_request("organization_inactive", "The organization is not active.")),
+            None => Err(not_found("organization")),
+        };
+    }
+    match input.part("organization").filter(|part| part.text("name").is_some()) {
+        Some(part) => organizations::enter(state, &part),
+        None => Err(missing("organization")),
+    }
+}
+
+/// The order that this one renews.
+fn renewed(state: &Files, input: &Input) -> Result<Option<u64>, ApiError> {
+    let old = match (input.id("renewal_of_order_id"), input.text("renewed_thumbprint")) {
+        (Some(id), _) => state.orders.get(&id),
+        (None, Some(thumbprint)) => state.find_order(thumbprint),
+        (None, None) => return Ok(None),
+    };
+    old.map(|order| Some(order.id)).ok_or_else(|| not_found("order"))
+}
