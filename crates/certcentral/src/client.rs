@@ -14,9 +14,9 @@ use crate::{
     error::{Error, Result, Sent, read_errors},
     lenient,
     types::{
-        CertificateId, ChainCertificate, DcvCheck, DcvMethod, Domain, DomainId, DomainToken, DownloadFormat, NewOrder,
-        Order, OrderId, OrderValidation, Organization, OrganizationId, Page, PlacedOrder, Product, RandomValue,
-        Request, RequestId, RequestStatus, StatusChange, TokenCheck, User,
+        CertificateId, ChainCertificate, DcvCheck, DcvMethod, Domain, DomainId, DomainToken, DownloadFormat, Moment,
+        NewOrder, Order, OrderId, OrderValidation, Organization, OrganizationId, Page, PlacedOrder, Product,
+        RandomValue, Request, RequestId, RequestStatus, StatusChange, TokenCheck, User,
     },
 };
 
@@ -325,7 +325,7 @@ impl Client {
                 if item.alternative_order_id.as_deref() == Some(id) {
                     return Ok(Some(item));
                 }
-                let placed = item.date_created.as_ref().and_then(|moment| moment.timestamp());
+                let placed = item.date_created.as_ref().and_then(Moment::timestamp);
                 let old = placed.is_some_and(|placed| placed < since - CLOCK_SKEW);
                 if item.alternative_order_id.is_some() || old {
                     continue;
@@ -636,12 +636,11 @@ fn decode<T: DeserializeOwned>(call: &str, writes: bool, body: &[u8]) -> Result<
 fn retry_after(value: &header::HeaderValue, now: Timestamp) -> Option<Duration> {
     const LONGEST: Duration = Duration::from_secs(600);
     let text = value.to_str().ok()?.trim();
-    let wait = match text.parse() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => {
-            let date = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
-            Duration::try_from(date.duration_since(now)).unwrap_or_default()
-        }
+    let wait = if let Ok(seconds) = text.parse() {
+        Duration::from_secs(seconds)
+    } else {
+        let date = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
+        Duration::try_from(date.duration_since(now)).unwrap_or_default()
     };
     Some(wait.min(LONGEST))
 }

@@ -543,6 +543,7 @@ mod expiration_date {
     use jiff::civil::Date;
     use serde::{Deserializer, Serializer};
 
+    #[expect(clippy::ref_option, clippy::trivially_copy_pass_by_ref, reason = "the signature is serde's")]
     pub(super) fn serialize<S: Serializer>(date: &Option<Date>, serializer: S) -> Result<S::Ok, S::Error> {
         match date {
             Some(date) => serializer.serialize_str(&date.strftime("%d %b %Y").to_string().to_uppercase()),

@@ -45,7 +45,9 @@ pub enum Error {
     #[error(transparent)]
     Api(#[from] certcentral::Error),
     /// The order was sent and it is not known what came of it.
-    #[error("the order of run {run} was sent, but whether CertCentral has it could not be found out ({cause}); nothing is placed a second time: `dcv resume {run}` looks again")]
+    #[error(
+        "the order of run {run} was sent, but whether CertCentral has it could not be found out ({cause}); nothing is placed a second time: `dcv resume {run}` looks again"
+    )]
     OutcomeUnknown {
         /// The run.
         run: RunId,

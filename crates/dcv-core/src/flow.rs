@@ -23,8 +23,7 @@ use crate::{
     follow::Follower,
     journal::{Journal, Lease, MemoryJournal, SqliteJournal, Stamped, Which},
     key::PrivateKey,
-    placement,
-    propagation,
+    placement, propagation,
     request::{Request, TokenSource},
     route::{Route, Router},
     state::{self, Actor, Challenge, End, Entry, Run, RunId, Step, Tidying, Waiting},
@@ -176,6 +175,7 @@ impl DcvBuilder {
 
 /// What came of a run.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "one for each run; a box would only be in its readers' way")]
 pub enum Outcome {
     /// The certificate is here.
     Issued(Issued),
@@ -241,10 +241,8 @@ impl Dcv {
     pub async fn plan(&self, request: &Request) -> Result<Plan> {
         request.check()?;
         let domains = request.expected_domains();
-        let proofs: Vec<Proof> = domains
-            .iter()
-            .map(|domain| request.placement.proof(request.method, domain, PLACEHOLDER_VALUE))
-            .collect();
+        let proofs: Vec<Proof> =
+            domains.iter().map(|domain| request.placement.proof(request.method, domain, PLACEHOLDER_VALUE)).collect();
         let mut places = Vec::new();
         for (route, found) in self.inner.each_provider(&proofs, Verb::Preflight).await? {
             places.extend(found.into_iter().map(|place| PlannedPlace {
@@ -401,6 +399,7 @@ fn order_to_send(request: &Request, id: Option<&RunId>) -> certcentral::NewOrder
 }
 
 /// How a call of [`Worker::drive`] came to its end.
+#[expect(clippy::large_enum_variant, reason = "one for each run")]
 enum Finished {
     Issued(Issued),
     Waiting(Waiting),
@@ -523,15 +522,22 @@ impl<'a> Worker<'a> {
                 match self.accept_certificate(pem.as_bytes()) {
                     Ok(chain) => Some(chain.fullchain_pem()),
                     Err(error) => {
-                        self.tell(&Event::Trouble { message: format!("the answer's certificate is set aside: {error}") });
+                        self.tell(&Event::Trouble {
+                            message: format!("the answer's certificate is set aside: {error}"),
+                        });
                         None
                     }
                 }
             }
         };
         let needs_approval = chain.is_none() && placed.needs_approval();
-        self.record(Entry::Placed { order_id: placed.id, random_value: placed.dcv_random_value, needs_approval, chain })
-            .await?;
+        self.record(Entry::Placed {
+            order_id: placed.id,
+            random_value: placed.dcv_random_value,
+            needs_approval,
+            chain,
+        })
+        .await?;
         self.tell(&Event::Placed { order_id: placed.id, found: false });
         if self.run.chain.is_some() {
             self.tell(&Event::Issued { certificate_id: placed.certificate_id });
@@ -548,12 +554,13 @@ impl<'a> Worker<'a> {
         let common_name = self.run.request.names[0].to_string();
         let mut pause = Duration::from_millis(500);
         let found = loop {
-            let error = match self.dcv.client.find_order_by_alternative_id(self.run.id.as_str(), &common_name, since).await {
-                Ok(Some(order)) => break Some(order),
-                Ok(None) if Timestamp::now() > since + patience => break None,
-                Ok(None) => None,
-                Err(error) => Some(error),
-            };
+            let error =
+                match self.dcv.client.find_order_by_alternative_id(self.run.id.as_str(), &common_name, since).await {
+                    Ok(Some(order)) => break Some(order),
+                    Ok(None) if Timestamp::now() > since + patience => break None,
+                    Ok(None) => None,
+                    Err(error) => Some(error),
+                };
             if let Some(error) = error
                 && Timestamp::now() > since + patience
                 && Instant::now() + pause > self.deadline
@@ -566,7 +573,8 @@ impl<'a> Worker<'a> {
         match found {
             Some(order) => {
                 let needs_approval = order.status == OrderStatus::NeedsApproval;
-                self.record(Entry::Placed { order_id: order.id, random_value: None, needs_approval, chain: None }).await?;
+                self.record(Entry::Placed { order_id: order.id, random_value: None, needs_approval, chain: None })
+                    .await?;
                 self.tell(&Event::Placed { order_id: order.id, found: true });
                 self.take_status(&order.status, order.certificate.as_ref().and_then(|c| c.id)).await
             }
@@ -665,7 +673,8 @@ impl<'a> Worker<'a> {
     /// The domains that the CA wants proved. Where the answer names none, the expected ones are.
     fn open_domains(&self, validation: &OrderValidation) -> Vec<Open> {
         if validation.dns_name_validations.is_empty() {
-            let exact = validation.order_name_scope == Some(DcvScope::Fqdn) || !self.run.request.method.covers_subdomains();
+            let exact =
+                validation.order_name_scope == Some(DcvScope::Fqdn) || !self.run.request.method.covers_subdomains();
             let scope = |name: &crate::name::DnsName| if exact { name.base() } else { name.registrable() }.to_owned();
             let mut open: Vec<Open> = Vec::new();
             for name in &self.run.request.names {
@@ -846,7 +855,8 @@ impl<'a> Worker<'a> {
                 self.record(Entry::Failed { reason }).await?;
             }
             OrderStatus::Canceled => {
-                let reason = self.run.canceling.clone().unwrap_or_else(|| "by somebody else, in CertCentral".to_owned());
+                let reason =
+                    self.run.canceling.clone().unwrap_or_else(|| "by somebody else, in CertCentral".to_owned());
                 self.record(Entry::Canceled { reason }).await?;
             }
             OrderStatus::NeedsApproval => {}
@@ -981,7 +991,8 @@ struct Open {
 const REPRESENT_AFTER: Duration = Duration::from_secs(20);
 
 fn read_key(path: &Path) -> Result<PrivateKey> {
-    let file = |error: &dyn std::fmt::Display| Error::File { path: path.display().to_string(), error: error.to_string() };
+    let file =
+        |error: &dyn std::fmt::Display| Error::File { path: path.display().to_string(), error: error.to_string() };
     let pem = zeroize::Zeroizing::new(std::fs::read_to_string(path).map_err(|e| file(&e))?);
     PrivateKey::from_pem(&pem).map_err(|e| file(&e))
 }

@@ -188,11 +188,7 @@ mod tests {
                 Method::DnsCnameToken,
                 "v1.example.com CNAME dcv.digicert.com",
             ),
-            (
-                Placement::default(),
-                Method::HttpToken,
-                "http://example.com/.well-known/pki-validation/fileauth.txt",
-            ),
+            (Placement::default(), Method::HttpToken, "http://example.com/.well-known/pki-validation/fileauth.txt"),
         ];
         for (placement, method, expected) in table {
             let proof = placement.proof(method, "example.com", "v1");

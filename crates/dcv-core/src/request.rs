@@ -130,8 +130,8 @@ impl Request {
     /// The domains that the CA will probably want proved, before it has said so: the registrable domains (its default) or
     /// the names themselves, each once.
     pub(crate) fn expected_domains(&self) -> Vec<&str> {
-        let exact = !self.method.covers_subdomains()
-            || self.order.certificate_dcv_scope == Some(certcentral::DcvScope::Fqdn);
+        let exact =
+            !self.method.covers_subdomains() || self.order.certificate_dcv_scope == Some(certcentral::DcvScope::Fqdn);
         let mut domains: Vec<&str> =
             self.names.iter().map(|name| if exact { name.base() } else { name.registrable() }).collect();
         domains.sort_unstable();

@@ -60,10 +60,13 @@ impl fmt::Display for RunId {
 impl std::str::FromStr for RunId {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        let legal = !text.is_empty()
-            && text.len() <= 64
-            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-        if legal { Ok(Self(text.to_owned())) } else { Err(format!("run: `{text}` is not a run id; `dcv status` lists them")) }
+        let legal =
+            !text.is_empty() && text.len() <= 64 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        if legal {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(format!("run: `{text}` is not a run id; `dcv status` lists them"))
+        }
     }
 }
 

@@ -1,1 +1,499 @@
-//! RFC 2136 dynamic update with TSIG as a dcv provider.
+//! RFC 2136 dynamic update as a `dcv` provider: BIND, Knot, PowerDNS, Windows DNS and whatever else takes updates.
+//!
+//! All proofs of a zone go in one UPDATE message over TCP, signed with TSIG (RFC 8945); only what does not fit into 65535
+//! octets makes a second one. Adding a record leaves the others of its set alone, and removing one names its value (RFC
+//! 2136 sections 2.5.1 and 2.5.4), so that nothing is read first and no race can be lost.
+//!
+//! The least that the server has to allow, as BIND writes it:
+//!
+//! ```text
+//! key "dcv-key" { algorithm hmac-sha256; secret "…"; };
+//! zone "example.com" { …; update-policy { grant dcv-key name example.com. TXT; grant dcv-key subdomain _dnsauth.example.com. ANY; }; };
+//! ```
+//!
+//! GSS-TSIG is not spoken.
+
+use std::{
+    net::SocketAddr,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use async_trait::async_trait;
+use base64::{Engine, engine::general_purpose::STANDARD};
+use dcv_provider::{
+    Descriptor, ErrorKind, OptionSpec, ProofKind, ProviderError, Result,
+    dns::{Dns, Recursion, exchange_tcp, is_within, to_name},
+    secret::Secret,
+    zone::{Change, DEFAULT_TTL, Record as ZoneRecord, RecordData, Zone, ZoneEditor, ZoneProvider, longest_suffix},
+};
+use hickory_proto::{
+    op::{Message, MessageType, OpCode, Query, ResponseCode},
+    rr::{
+        DNSClass, Name, RData, Record, RecordType, TSigner,
+        rdata::{
+            CNAME, TXT,
+            tsig::{TsigAlgorithm, TsigError},
+        },
+    },
+};
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use tokio::time::timeout;
+
+/// What this provider is.
+pub const DESCRIPTOR: Descriptor = Descriptor {
+    id: "rfc2136",
+    title: "RFC 2136 dynamic update",
+    proofs: &[ProofKind::Txt, ProofKind::Cname],
+    batch: "one UPDATE per zone, up to 65535 octets (about 700 records)",
+    options: &[
+        OptionSpec {
+            name: "server",
+            help: "The primary server, `host`, `host:port` or `address:port`; port 53 unless given",
+            required: true,
+            secret: false,
+        },
+        OptionSpec {
+            name: "zones",
+            help: "Zones to change; without them the server is asked for the zone of each name",
+            required: false,
+            secret: false,
+        },
+        OptionSpec { name: "tsig.name", help: "Name of the TSIG key", required: false, secret: false },
+        OptionSpec {
+            name: "tsig.algorithm",
+            help: "hmac-sha256 (default), hmac-sha384 or hmac-sha512",
+            required: false,
+            secret: false,
+        },
+        OptionSpec { name: "tsig.secret", help: "The TSIG key in Base64", required: false, secret: true },
+        OptionSpec {
+            name: "ttl",
+            help: "TTL of the records in seconds, 60 unless given",
+            required: false,
+            secret: false,
+        },
+        OptionSpec {
+            name: "timeout",
+            help: "Seconds to wait for an answer, 10 unless given",
+            required: false,
+            secret: false,
+        },
+    ],
+    example: r#"type = "rfc2136"
+server = "ns1.example.com"
+tsig = { name = "dcv-key", secret = { env = "DCV_TSIG_SECRET" } }
+"#,
+};
+
+/// The largest message (RFC 1035 section 4.2.2), less what a TSIG record takes.
+const LARGEST_UPDATE: usize = 65_535 - 512;
+/// How far the clocks may be apart (RFC 8945 section 10).
+const FUDGE: u16 = 300;
+
+/// The configuration.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The primary server.
+    pub server: String,
+    /// Zones to change.
+    #[serde(default)]
+    pub zones: Vec<String>,
+    /// The key; without one, updates are not signed.
+    pub tsig: Option<Tsig>,
+    /// TTL of the records in seconds.
+    pub ttl: Option<u32>,
+    /// Seconds to wait for an answer.
+    pub timeout: Option<u64>,
+}
+
+/// A TSIG key.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tsig {
+    /// Its name.
+    pub name: String,
+    /// Its algorithm.
+    pub algorithm: Option<String>,
+    /// The key, in Base64.
+    pub secret: Secret,
+}
+
+/// The provider.
+pub type Rfc2136 = ZoneProvider<Editor>;
+
+/// Sets the provider up in code; [`from_config`] does from a configuration.
+#[derive(Debug)]
+pub struct Builder {
+    server: String,
+    zones: Vec<String>,
+    tsig: Option<(String, String, SecretString)>,
+    ttl: u32,
+    deadline: Duration,
+    dns: Option<Dns>,
+}
+
+/// Begins to set the provider up for a primary server: `host`, `host:port` or `address:port`.
+pub fn builder(server: impl Into<String>) -> Builder {
+    Builder {
+        server: server.into(),
+        zones: Vec::new(),
+        tsig: None,
+        ttl: DEFAULT_TTL,
+        deadline: Duration::from_secs(10),
+        dns: None,
+    }
+}
+
+impl Builder {
+    /// Signs with this key (Base64) by hmac-sha256.
+    #[must_use]
+    pub fn tsig(self, name: impl Into<String>, secret: SecretString) -> Self {
+        self.tsig_with(name, "hmac-sha256", secret)
+    }
+
+    /// Signs with this key (Base64) by another algorithm.
+    #[must_use]
+    pub fn tsig_with(mut self, name: impl Into<String>, algorithm: impl Into<String>, secret: SecretString) -> Self {
+        self.tsig = Some((name.into(), algorithm.into(), secret));
+        self
+    }
+
+    /// Changes these zones only, and asks for none.
+    #[must_use]
+    pub fn zones(mut self, zones: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.zones.extend(zones.into_iter().map(Into::into));
+        self
+    }
+
+    /// Sets the TTL of the records, in seconds.
+    #[must_use]
+    pub fn ttl(mut self, seconds: u32) -> Self {
+        self.ttl = seconds;
+        self
+    }
+
+    /// Sets how long an answer is waited for.
+    #[must_use]
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    /// Follows delegated `_dnsauth` aliases by asking here.
+    #[must_use]
+    pub fn dns(mut self, dns: Dns) -> Self {
+        self.dns = Some(dns);
+        self
+    }
+
+    /// Builds the provider.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] naming the field.
+    pub fn build(self) -> Result<Rfc2136> {
+        let config = |message: String| ProviderError::new(ErrorKind::Config, message);
+        if self.server.trim().is_empty() {
+            return Err(config("server: it is empty; name the primary server, e.g. ns1.example.com:53".to_owned()));
+        }
+        let signer = self.tsig.map(|(name, algorithm, secret)| signer(&name, &algorithm, &secret)).transpose()?;
+        let zones = self.zones.iter().map(|zone| {
+            let apex = zone.trim_end_matches('.').to_ascii_lowercase();
+            to_name(&apex).map_err(|e| config(format!("zones: {e}")))?;
+            Ok(Zone { id: apex.clone(), apex })
+        });
+        let zones = zones.collect::<Result<_>>()?;
+        let editor = Editor { server: with_port(&self.server), zones, signer, ttl: self.ttl, deadline: self.deadline };
+        Ok(ZoneProvider::new(editor, self.dns))
+    }
+}
+
+/// Sets the provider up from a configuration; `dns` is where delegated aliases are asked about.
+///
+/// # Errors
+/// [`ErrorKind::Config`] naming the field.
+pub async fn from_config(config: Config, dns: Option<Dns>) -> Result<Rfc2136> {
+    let mut builder = builder(config.server).zones(config.zones);
+    if let Some(tsig) = config.tsig {
+        let secret = tsig.secret.read("tsig.secret").await?;
+        builder = builder.tsig_with(tsig.name, tsig.algorithm.unwrap_or_else(|| "hmac-sha256".to_owned()), secret);
+    }
+    if let Some(ttl) = config.ttl {
+        builder = builder.ttl(ttl);
+    }
+    if let Some(seconds) = config.timeout {
+        builder = builder.deadline(Duration::from_secs(seconds));
+    }
+    builder.dns = dns;
+    builder.build()
+}
+
+fn signer(name: &str, algorithm: &str, secret: &SecretString) -> Result<TSigner> {
+    let config = |message: String| ProviderError::new(ErrorKind::Config, message);
+    let known = match algorithm.trim_end_matches('.').to_ascii_lowercase().as_str() {
+        "hmac-sha256" => TsigAlgorithm::HmacSha256,
+        "hmac-sha384" => TsigAlgorithm::HmacSha384,
+        "hmac-sha512" => TsigAlgorithm::HmacSha512,
+        _ => {
+            let known = "hmac-sha256, hmac-sha384, hmac-sha512";
+            return Err(config(format!("tsig.algorithm: `{algorithm}` is not spoken here; use one of {known}")));
+        }
+    };
+    let key = STANDARD.decode(secret.expose_secret().trim()).map_err(|_| {
+        // The decoder's own message would show a part of the secret.
+        config("tsig.secret: it is not Base64; copy the key as the server's configuration has it".to_owned())
+    })?;
+    let name = to_name(name).map_err(|e| config(format!("tsig.name: {e}")))?;
+    TSigner::new(key, known, name, FUDGE).map_err(|e| config(format!("tsig: {e}")))
+}
+
+/// Adds port 53 where none is given.
+fn with_port(server: &str) -> String {
+    let server = server.trim();
+    match server.parse::<std::net::IpAddr>() {
+        Ok(ip) => SocketAddr::new(ip, 53).to_string(),
+        Err(_) if server.parse::<SocketAddr>().is_ok() => server.to_owned(),
+        Err(_) if server.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok()) => server.to_owned(),
+        Err(_) => format!("{server}:53"),
+    }
+}
+
+/// Changes zones by UPDATE.
+pub struct Editor {
+    server: String,
+    zones: Vec<Zone>,
+    signer: Option<TSigner>,
+    ttl: u32,
+    deadline: Duration,
+}
+
+impl std::fmt::Debug for Editor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Editor").field("server", &self.server).field("zones", &self.zones).finish_non_exhaustive()
+    }
+}
+
+impl Editor {
+    async fn address(&self) -> Result<SocketAddr> {
+        let unavailable = |reason: String| {
+            ProviderError::new(ErrorKind::Unavailable, format!("server `{}` has no address: {reason}", self.server))
+        };
+        let mut found = tokio::net::lookup_host(&self.server).await.map_err(|e| unavailable(e.to_string()))?;
+        found.next().ok_or_else(|| unavailable("the look-up found none".to_owned()))
+    }
+
+    /// Sends an UPDATE and understands the answer.
+    async fn update(&self, zone: &Zone, mut message: Message) -> Result<()> {
+        let place = &self.server;
+        let broken = |text: String| ProviderError::new(ErrorKind::Unavailable, format!("{place}: {text}"));
+        let verifier = match &self.signer {
+            Some(signer) => {
+                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+                message.finalize(signer, now).map_err(|e| broken(format!("the update cannot be signed: {e}")))?
+            }
+            None => None,
+        };
+        let bytes = message.to_vec().map_err(|e| broken(format!("the update cannot be written: {e}")))?;
+        let server = self.address().await?;
+        let raw = timeout(self.deadline, exchange_tcp(server, &bytes))
+            .await
+            .map_err(|_| broken(format!("no answer in {:?}", self.deadline)))?
+            .map_err(|e| broken(e.to_string()))?;
+        let answer = Message::from_vec(&raw).map_err(|e| broken(format!("the answer is not understood: {e}")))?;
+        if answer.metadata.id != message.metadata.id {
+            return Err(broken("the answer is to another question".to_owned()));
+        }
+        let rcode = answer.metadata.response_code;
+        // An error may come unsigned, when the key itself is the trouble (RFC 8945 section 5.3.2).
+        if rcode != ResponseCode::NoError {
+            return Err(self.refusal(zone, rcode, answer.signature().and_then(|tsig| tsig.data.error)));
+        }
+        if let Some(mut verifier) = verifier {
+            verifier.verify(&raw).map_err(|e| {
+                let text =
+                    format!("{place}: the answer's signature is not the server's ({e}); is somebody in between?");
+                ProviderError::new(ErrorKind::Credentials, text)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// What a refusal means, and what can be done about it.
+    fn refusal(&self, zone: &Zone, rcode: ResponseCode, tsig: Option<TsigError>) -> ProviderError {
+        let key = self.signer.as_ref().map_or_else(
+            || "an unsigned update".to_owned(),
+            |signer| {
+                let name = signer.signer_name().to_ascii();
+                format!("TSIG key `{}` ({})", name.trim_end_matches('.'), signer.algorithm())
+            },
+        );
+        let (kind, reason) = match (rcode, tsig) {
+            (_, Some(TsigError::BadKey)) => (
+                ErrorKind::Credentials,
+                "the server does not know the key by this name and algorithm (BADKEY); check tsig.name and tsig.algorithm",
+            ),
+            (_, Some(TsigError::BadSig)) => {
+                (ErrorKind::Credentials, "the server has another secret under this name (BADSIG); check tsig.secret")
+            }
+            (_, Some(TsigError::BadTime)) => (
+                ErrorKind::Credentials,
+                "the clocks of this machine and the server are more than 5 minutes apart (BADTIME); set them right",
+            ),
+            (_, Some(TsigError::BadTrunc)) => {
+                (ErrorKind::Credentials, "the server wants a longer signature (BADTRUNC)")
+            }
+            (ResponseCode::NotAuth, _) => (
+                ErrorKind::Credentials,
+                "the server refuses the key, or is not the primary of the zone (NOTAUTH); check tsig and server",
+            ),
+            (ResponseCode::Refused, _) => (
+                ErrorKind::Credentials,
+                "the server does not let it change the zone (REFUSED); allow it in update-policy or allow-update",
+            ),
+            (ResponseCode::NotZone, _) => (ErrorKind::NotServed, "the name is not in the zone (NOTZONE); check zones"),
+            (ResponseCode::ServFail, _) => (ErrorKind::Unavailable, "the server failed (SERVFAIL); see its log"),
+            (ResponseCode::FormErr, _) => {
+                (ErrorKind::Rejected, "the server does not understand the update (FORMERR); is `server` a name server?")
+            }
+            (ResponseCode::NotImp, _) => (ErrorKind::Rejected, "the server takes no updates (NOTIMP)"),
+            _ => (ErrorKind::Rejected, "the server refuses the update"),
+        };
+        let message = format!("{} answers {rcode} to {key} for zone {}: {reason}", self.server, zone.apex);
+        ProviderError::new(kind, message)
+    }
+
+    /// An UPDATE without changes for a zone (RFC 2136 section 2.3).
+    fn empty_update(zone: &Zone) -> Result<Message> {
+        let mut message = Message::new(rand::random(), MessageType::Query, OpCode::Update);
+        message.add_query(Query::query(name(&zone.apex)?, RecordType::SOA));
+        Ok(message)
+    }
+}
+
+fn name(text: &str) -> Result<Name> {
+    to_name(text).map_err(|e| ProviderError::new(ErrorKind::Config, e.to_string()))
+}
+
+fn data(record: &ZoneRecord) -> Result<RData> {
+    Ok(match &record.data {
+        RecordData::Txt(text) if text.len() > 255 => {
+            let message = format!("a text of {} octets does not fit into one character-string of 255", text.len());
+            return Err(ProviderError::new(ErrorKind::Rejected, message).about([record.name.as_str()]));
+        }
+        RecordData::Txt(text) => RData::TXT(TXT::new(vec![text.clone()])),
+        RecordData::Cname(target) => RData::CNAME(CNAME(name(target)?)),
+    })
+}
+
+/// Octets that a record takes at most in a message, uncompressed.
+fn size(record: &Record) -> usize {
+    let data = match &record.data {
+        RData::TXT(txt) => txt.txt_data.iter().map(|part| part.len() + 1).sum(),
+        RData::CNAME(target) => target.0.len(),
+        _ => 0,
+    };
+    record.name.len() + 10 + data
+}
+
+#[async_trait]
+impl ZoneEditor for Editor {
+    fn descriptor(&self) -> &Descriptor {
+        &DESCRIPTOR
+    }
+
+    fn place(&self) -> String {
+        self.server.clone()
+    }
+
+    /// The closest of the configured zones, or what the server itself says: it answers with, or points to, the SOA record of
+    /// the zone.
+    async fn find_zone(&self, name: &str) -> Result<Option<Zone>> {
+        if !self.zones.is_empty() {
+            return Ok(longest_suffix(&self.zones, name).cloned());
+        }
+        let server = self.address().await?;
+        let dns = Dns::new(vec![server]).with_deadline(self.deadline);
+        match dns.ask(server, name, RecordType::SOA, Recursion::No).await {
+            Ok(answer) if answer.is_authoritative() => {
+                let owner = answer.soa().map(|(owner, ..)| owner).filter(|owner| is_within(name, owner));
+                match owner {
+                    Some(apex) => Ok(Some(Zone { id: apex.clone(), apex })),
+                    // An alias at the name: the answer's SOA is that of the target. The parent's is the zone of the alias.
+                    None if answer.alias().is_some() => match name.split_once('.') {
+                        Some((_, parent)) => self.find_zone(parent).await,
+                        None => Ok(None),
+                    },
+                    None => Ok(None),
+                }
+            }
+            Ok(_) | Err(dcv_provider::dns::DnsError::Refused { .. }) => Ok(None),
+            Err(error) => Err(ProviderError::new(ErrorKind::Unavailable, error.to_string()).because(error)),
+        }
+    }
+
+    /// An UPDATE with a prerequisite that always holds, that the zone has an SOA record (RFC 2136 section 2.4.1), and no
+    /// change: the server checks the key and does nothing.
+    async fn check(&self, zone: &Zone) -> Result<()> {
+        let mut message = Self::empty_update(zone)?;
+        let mut prerequisite = Record::update0(name(&zone.apex)?, 0, RecordType::SOA);
+        prerequisite.dns_class = DNSClass::ANY;
+        message.add_answer(prerequisite);
+        self.update(zone, message).await
+    }
+
+    async fn apply(&self, zone: &Zone, change: &Change) -> Result<()> {
+        let mut records = Vec::with_capacity(change.len());
+        for record in &change.add {
+            records.push(Record::from_rdata(name(&record.name)?, self.ttl, data(record)?));
+        }
+        for record in &change.remove {
+            let mut removal = Record::from_rdata(name(&record.name)?, 0, data(record)?);
+            removal.dns_class = DNSClass::NONE;
+            records.push(removal);
+        }
+        let mut records = records.into_iter().peekable();
+        while records.peek().is_some() {
+            let mut message = Self::empty_update(zone)?;
+            let mut octets = 512;
+            while let Some(record) = records.next_if(|record| octets + size(record) < LARGEST_UPDATE) {
+                octets += size(&record);
+                message.add_authority(record);
+            }
+            self.update(zone, message).await?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_get_their_port() {
+        for (given, expected) in [
+            ("ns1.example.com", "ns1.example.com:53"),
+            ("ns1.example.com:5353", "ns1.example.com:5353"),
+            ("192.0.2.1", "192.0.2.1:53"),
+            ("192.0.2.1:54", "192.0.2.1:54"),
+            ("2001:db8::1", "[2001:db8::1]:53"),
+            ("[2001:db8::1]:54", "[2001:db8::1]:54"),
+        ] {
+            assert_eq!(with_port(given), expected);
+        }
+    }
+
+    #[test]
+    fn bad_configurations_name_their_field_and_no_secret() {
+        let build = |algorithm: &str, secret: &str| {
+            builder("127.0.0.1").tsig_with("k", algorithm, secret.to_owned().into()).build().map(drop)
+        };
+        assert!(build("hmac-sha512", "c2VjcmV0").is_ok());
+        let error = build("hmac-md5", "c2VjcmV0").expect_err("an algorithm of old").to_string();
+        assert!(error.starts_with("tsig.algorithm: `hmac-md5`"), "{error}");
+        let error = build("hmac-sha256", "planted!secret").expect_err("no Base64").to_string();
+        assert!(error.starts_with("tsig.secret: ") && !error.contains("planted"), "{error}");
+        assert!(builder(" ").build().is_err());
+    }
+}

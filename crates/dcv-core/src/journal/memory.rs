@@ -89,8 +89,11 @@ impl Journal for MemoryJournal {
 
     async fn runs(&self, which: Which) -> Result<Vec<RunId>, JournalError> {
         let runs = self.lock();
-        let mut listed: Vec<_> =
-            runs.iter().filter(|(_, kept)| which == Which::All || kept.is_open()).map(|(id, kept)| (kept.began, id)).collect();
+        let mut listed: Vec<_> = runs
+            .iter()
+            .filter(|(_, kept)| which == Which::All || kept.is_open())
+            .map(|(id, kept)| (kept.began, id))
+            .collect();
         listed.sort();
         Ok(listed.into_iter().map(|(_, id)| id.clone()).collect())
     }

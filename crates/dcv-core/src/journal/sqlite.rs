@@ -126,8 +126,7 @@ fn connect(path: &Path) -> Result<Connection, String> {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(|e| e.to_string())?;
     }
     prepare(&connection).map_err(|e| e.to_string())?;
-    let version: i64 =
-        connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(|e| e.to_string())?;
+    let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(|e| e.to_string())?;
     if version > SCHEMA_VERSION {
         return Err(format!("it was written by a newer dcv (format {version}, this one knows {SCHEMA_VERSION})"));
     }
@@ -188,9 +187,11 @@ impl Journal for SqliteJournal {
         let (id, path) = (run.clone(), self.path.clone());
         let epoch: i64 = self
             .with(move |tx| {
-                tx.query_row("UPDATE run SET epoch = epoch + 1 WHERE id = ?1 RETURNING epoch", params![id.as_str()], |row| {
-                    row.get(0)
-                })
+                tx.query_row(
+                    "UPDATE run SET epoch = epoch + 1 WHERE id = ?1 RETURNING epoch",
+                    params![id.as_str()],
+                    |row| row.get(0),
+                )
                 .map_err(|e| store(&path, e))
             })
             .await?;
@@ -242,9 +243,8 @@ impl Journal for SqliteJournal {
     async fn runs(&self, which: Which) -> Result<Vec<RunId>, JournalError> {
         let path = self.path.clone();
         self.with(move |tx| {
-            let mut statement = tx
-                .prepare_cached("SELECT id FROM run WHERE open >= ?1 ORDER BY rowid")
-                .map_err(|e| store(&path, e))?;
+            let mut statement =
+                tx.prepare_cached("SELECT id FROM run WHERE open >= ?1 ORDER BY rowid").map_err(|e| store(&path, e))?;
             let rows = statement
                 .query_map(params![which == Which::Open], |row| row.get::<_, String>(0))
                 .map_err(|e| store(&path, e))?;
