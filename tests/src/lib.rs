@@ -1,1 +1,4 @@
-//! Test kit.
+//! The test kit: a small world on loopback, real daemons, and what a test and its child processes agree on.
+
+pub mod crash;
+pub mod world;

@@ -15,6 +15,8 @@ pub const API_KEY: &str = "world-key-5c1f";
 pub const ORGANIZATION: u64 = 10_001;
 /// Name of the TSIG key.
 pub const TSIG_NAME: &str = "dcv-key";
+/// The TSIG key.
+pub const TSIG_KEY: &[u8] = b"world-tsig-secret-0123456789abcd";
 /// The TSIG key, as people write it.
 pub const TSIG_SECRET: &str = "d29ybGQtdHNpZy1zZWNyZXQtMDEyMzQ1Njc4OWFiY2Q=";
 
@@ -47,7 +49,7 @@ impl World {
         let dns = dns::Server::start(dns::Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             zones: zones.iter().map(ToString::to_string).collect(),
-            tsig: Some(dns::TsigKey::hmac_sha256(TSIG_NAME, TSIG_SECRET).expect("a good key")),
+            tsig: Some(dns::TsigKey { name: TSIG_NAME.to_owned(), secret: TSIG_KEY.to_vec() }),
             web_addr: Some([127, 0, 0, 1].into()),
         })
         .await
@@ -68,7 +70,7 @@ impl World {
 pub fn sandbox_config(dns: SocketAddr) -> Config {
     Config {
         keys: vec![certcentral_sandbox::ApiKey::new(API_KEY, certcentral_sandbox::Role::Administrator)],
-        va: va::Config::asking(vec![dns]),
+        va: va::Config::with_dns(vec![dns]),
         ..Config::default()
     }
 }
@@ -87,7 +89,7 @@ impl Address {
 
     /// The provider for its zones.
     pub fn provider(&self) -> Rfc2136 {
-        Rfc2136::builder(self.dns.to_string())
+        dcv_rfc2136::builder(self.dns.to_string())
             .tsig(TSIG_NAME, SecretString::from(TSIG_SECRET))
             .dns(self.questions())
             .build()
