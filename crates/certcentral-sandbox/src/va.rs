@@ -24,7 +24,7 @@ use hickory_proto::rr::{RData, Record, RecordType};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use query::{Dns, Failure};
+use query::Dns;
 use web::Web;
 
 /// Where validation records are looked for first.

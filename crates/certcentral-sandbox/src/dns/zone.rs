@@ -9,7 +9,7 @@ use std::{
 use hickory_proto::{
     op::ResponseCode,
     rr::{
-        DNSClass, LowerName, Name, RData, Record, RecordType,
+        DNSClass, LowerName, Name, RData, Record, RecordData, RecordType,
         rdata::{A, AAAA, NS, SOA},
     },
 };
