@@ -1,4 +1,5 @@
 //! The test kit: a small world on loopback, real daemons, and what a test and its child processes agree on.
 
 pub mod crash;
+pub mod nginx;
 pub mod world;
