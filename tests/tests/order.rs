@@ -74,7 +74,9 @@ async fn values_can_be_the_orders_or_the_domains() {
         request.tokens = tokens;
         let outcome = dcv.issue(request).await.expect("issued");
         assert!(matches!(outcome, Outcome::Issued(_)), "{tokens:?}: {outcome:?}");
-        let asked = calls(&world).iter().any(|call| call.starts_with("GET /services/v2/domain/") || call.starts_with("GET /domain/"));
+        let asked = calls(&world)
+            .iter()
+            .any(|call| call.starts_with("GET /services/v2/domain/") || call.starts_with("GET /domain/"));
         assert_eq!(asked, tokens == TokenSource::Domain, "{:#?}", calls(&world));
     }
 }
