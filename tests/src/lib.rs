@@ -3,5 +3,6 @@
 pub mod bind;
 pub mod crash;
 pub mod daemon;
+pub mod nginx;
 pub mod powerdns;
 pub mod world;

@@ -400,3 +400,24 @@ impl Config {
         Duration::from_secs(self.issue_delay_seconds.into())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_configuration_says_only_what_differs() {
+        let text = r#"{
+            "keys": [{"key": "k", "role": "view-only"}],
+            "organizations": [{"id": 5, "name": "Five", "ov": {"status": "active", "until": "2027-01-01T00:00:00Z"}}],
+            "rate": [], "approval": "required", "switches": {"check_dcv": "all-or-error"}
+        }"#;
+        let config: Config = serde_json::from_str(text).unwrap();
+        assert!(!format!("{config:?}").contains("\"k\""), "keys are not printed");
+        assert_eq!((config.approval, config.rate.len(), config.certificate_days), (Approval::Required, 0, 199));
+        assert_eq!(config.keys[0].role, Role::ViewOnly);
+        let ov = config.organizations[0].ov.clone().unwrap();
+        assert!(ov.live("2026-12-31T00:00:00Z".parse().unwrap()) && !ov.live("2027-01-01T00:00:00Z".parse().unwrap()));
+        assert!(serde_json::from_str::<Config>(r#"{"swiches": {}}"#).is_err());
+    }
+}

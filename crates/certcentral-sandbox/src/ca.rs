@@ -14,8 +14,7 @@ use std::{
 use jiff::Timestamp;
 use rcgen::{
     BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType, DnValue, ExtendedKeyUsagePurpose,
-    IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, SanType,
-    SerialNumber,
+    IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, SanType, SerialNumber,
 };
 use sha1::{Digest, Sha1};
 
@@ -216,10 +215,7 @@ impl Authority {
             params.extended_key_usages.push(ExtendedKeyUsagePurpose::ClientAuth);
         }
         params.use_authority_key_identifier_extension = true;
-        // rcgen writes a subject key identifier only for CA certificates.
-        let key_id = KeyIdMethod::Sha256;
-        params.custom_extensions = vec![policies(), subject_key_id(&key_id, request.csr)];
-        params.key_identifier_method = key_id;
+        params.custom_extensions = vec![policies()];
         let certificate = params.signed_by(request.csr, &self.issuer)?;
         Ok(Issued {
             leaf_pem: certificate.pem(),
@@ -279,13 +275,6 @@ fn policies() -> CustomExtension {
     CustomExtension::from_oid_content(OID_CERTIFICATE_POLICIES, content)
 }
 
-fn subject_key_id(method: &KeyIdMethod, csr: &Csr) -> CustomExtension {
-    let mut params = CertificateParams::default();
-    params.key_identifier_method = method.clone();
-    let id = params.key_identifier(csr);
-    CustomExtension::from_oid_content(&[2, 5, 29, 14], yasna::construct_der(|writer| writer.write_bytes(&id)))
-}
-
 /// 16 random bytes, positive and without a leading zero, so that the hexadecimal form is the DER form.
 fn serial() -> Result<[u8; 16], Error> {
     let mut bytes = [0; 16];
@@ -306,7 +295,8 @@ fn set_validity(params: &mut CertificateParams, from: Timestamp, to: Timestamp) 
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02X}")).collect()
+    let digit = |value: u8| char::from(b"0123456789ABCDEF"[usize::from(value)]);
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 0xf)]).collect()
 }
 
 /// Written beside its place and moved there, never readable by others.

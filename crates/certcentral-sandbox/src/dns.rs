@@ -288,7 +288,7 @@ impl Shared {
                     break;
                 }
                 Outcome::Alias(record, target) => {
-                    reply.answers.push(record);
+                    reply.answers.push(*record);
                     // A target elsewhere is the asker's business.
                     let Some(next) = zone_of(&zones, &target) else { break };
                     (zone, asked) = (next, target);

@@ -23,6 +23,7 @@ use futures_util::future::{Either, join_all, select};
 use hickory_proto::rr::{RData, Record, RecordType};
 use jiff::Timestamp;
 use serde::Serialize;
+use tokio::sync::Semaphore;
 
 use query::Dns;
 use web::Web;
@@ -33,8 +34,9 @@ const LABEL: &str = "_dnsauth";
 const CNAME_TARGET: &str = "dcv.digicert.com";
 /// So many look-ups are remembered.
 const REMEMBERED: usize = 4096;
-/// So many sockets are open at once, so that a hundred names from five places do not use up the process's.
-const SOCKETS: usize = 192;
+/// So many questions, and so many files, are under way at once, so that a hundred names from five places do not use up
+/// the process's sockets. Counted apart: fetching a file asks questions on the way.
+const AT_ONCE: usize = 96;
 
 /// How to look.
 #[derive(Clone, Debug)]
@@ -232,12 +234,12 @@ impl Validator {
             return Err(Error::NoPerspective);
         }
         let log = Log::default();
-        let sockets = Arc::new(tokio::sync::Semaphore::new(SOCKETS));
+        let (questions, files) = (Arc::new(Semaphore::new(AT_ONCE)), Arc::new(Semaphore::new(AT_ONCE)));
         let tls = web::tls()?;
         let mut eyes = Vec::new();
         for perspective in &config.perspectives {
-            let dns = Dns::new(perspective, config.timeout, Arc::clone(&sockets), log.clone());
-            let web = Web::new(&config, &dns, tls.clone(), Arc::clone(&sockets))?;
+            let dns = Dns::new(perspective, config.timeout, Arc::clone(&questions), log.clone());
+            let web = Web::new(&config, &dns, tls.clone(), Arc::clone(&files))?;
             eyes.push(Eye { dns, web });
         }
         Ok(Self { shared: Arc::new(Shared { config, eyes, log }) })
@@ -400,7 +402,7 @@ fn quoted(part: &[u8]) -> String {
         match byte {
             b'"' | b'\\' => text.extend(['\\', char::from(*byte)]),
             b' '..=b'~' => text.push(char::from(*byte)),
-            other => text.push_str(&format!("\\{other:03}")),
+            other => text.extend(['\\'].into_iter().chain(format!("{other:03}").chars())),
         }
     }
     text.push('"');

@@ -42,7 +42,7 @@ pub fn download(format: &str, leaf_pem: &str, intermediate_pem: &str, root_pem: 
         Some((ZIP, file("zip"), zip(&files)?))
     };
     let single = |extension: &str, parts: &[&str]| {
-        let body: String = parts.iter().map(|part| format!("{}\n", part.trim_end())).collect();
+        let body: String = parts.iter().flat_map(|part| [part.trim_end(), "\n"]).collect();
         Some((PEM, file(extension), body.into_bytes()))
     };
     let bundle =

@@ -38,9 +38,16 @@ pub(super) struct Zone {
 pub(super) enum Outcome {
     Records(Vec<Record>),
     /// A CNAME and its target.
-    Alias(Record, Name),
+    Alias(Box<Record>, Name),
     NoData,
     NoName,
+}
+
+enum Found<'z> {
+    Node(&'z Node),
+    /// The name exists only because others are below it.
+    Between,
+    Nothing,
 }
 
 impl Zone {
@@ -92,8 +99,11 @@ impl Zone {
     }
 
     pub(super) fn answer(&self, asked: &Name, kind: RecordType) -> Outcome {
-        let Some(node) = self.find(&LowerName::new(asked)) else { return Outcome::NoName };
-        let Some(node) = node else { return Outcome::NoData };
+        let node = match self.find(&LowerName::new(asked)) {
+            Found::Node(node) => node,
+            Found::Between => return Outcome::NoData,
+            Found::Nothing => return Outcome::NoName,
+        };
         let records = |set: &Set| -> Vec<Record> {
             set.data.iter().map(|data| Record::from_rdata(asked.clone(), set.ttl, data.clone())).collect()
         };
@@ -105,27 +115,26 @@ impl Zone {
         }
         match node.get(&RecordType::CNAME).map(|set| (set.ttl, &set.data[0])) {
             Some((ttl, data @ RData::CNAME(target))) => {
-                Outcome::Alias(Record::from_rdata(asked.clone(), ttl, data.clone()), target.0.clone())
+                Outcome::Alias(Box::new(Record::from_rdata(asked.clone(), ttl, data.clone())), target.0.clone())
             }
             _ => Outcome::NoData,
         }
     }
 
-    /// The node that speaks for a name: its own, or that of the wildcard below its closest encloser. `Some(None)` is a
-    /// name that exists only because others are below it.
-    fn find(&self, name: &LowerName) -> Option<Option<&Node>> {
+    /// The node that speaks for a name: its own, or that of the wildcard below its closest encloser.
+    fn find(&self, name: &LowerName) -> Found<'_> {
         if let Some(node) = self.nodes.get(name) {
-            return Some(Some(node));
+            return Found::Node(node);
         }
         if self.has_descendants(name) {
-            return Some(None);
+            return Found::Between;
         }
         let mut encloser = name.base_name();
         while !self.nodes.contains_key(&encloser) && !self.has_descendants(&encloser) {
             encloser = encloser.base_name();
         }
-        let wildcard = Name::from(&encloser).prepend_label("*").ok()?;
-        self.nodes.get(&LowerName::new(&wildcard)).map(Some)
+        let wildcard = Name::from(&encloser).prepend_label("*").ok();
+        wildcard.and_then(|name| self.nodes.get(&LowerName::new(&name))).map_or(Found::Nothing, Found::Node)
     }
 
     fn has_descendants(&self, name: &LowerName) -> bool {
@@ -260,8 +269,10 @@ impl Zone {
             set.data.clear();
         }
         // An equal record is replaced: names may differ in case.
-        set.data.retain(|data| *data != update.data);
-        set.data.push(update.data.clone());
+        match set.data.iter_mut().find(|data| **data == update.data) {
+            Some(old) => old.clone_from(&update.data),
+            None => set.data.push(update.data.clone()),
+        }
         *set != before
     }
 

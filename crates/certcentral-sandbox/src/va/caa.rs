@@ -31,13 +31,11 @@ pub(super) async fn climb(dns: Dns, fqdn: String, wildcard: bool, issuers: Vec<S
             })
             .collect();
         if !properties.is_empty() {
-            return match allows(&properties, wildcard, &issuers) {
-                true => CaaVerdict::Allowed,
-                false => CaaVerdict::Forbidden {
-                    at: name.to_owned(),
-                    records: properties.iter().map(|caa| shown(caa)).collect(),
-                },
-            };
+            if allows(&properties, wildcard, &issuers) {
+                return CaaVerdict::Allowed;
+            }
+            let records = properties.iter().map(|caa| shown(caa)).collect();
+            return CaaVerdict::Forbidden { at: name.to_owned(), records };
         }
         match name.split_once('.') {
             Some((_, above)) => name = above,

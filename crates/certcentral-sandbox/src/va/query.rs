@@ -64,17 +64,17 @@ pub(super) struct Dns {
     perspective: Arc<str>,
     servers: Arc<[SocketAddr]>,
     timeout: Duration,
-    sockets: Arc<Semaphore>,
+    questions: Arc<Semaphore>,
     log: Log,
 }
 
 impl Dns {
-    pub(super) fn new(perspective: &Perspective, timeout: Duration, sockets: Arc<Semaphore>, log: Log) -> Self {
+    pub(super) fn new(perspective: &Perspective, timeout: Duration, questions: Arc<Semaphore>, log: Log) -> Self {
         Self {
             perspective: perspective.name.as_str().into(),
             servers: perspective.dns.as_slice().into(),
             timeout,
-            sockets,
+            questions,
             log,
         }
     }
@@ -92,7 +92,7 @@ impl Dns {
         let Ok(parsed) = parsed else { return Err(Failure::Name) };
         let mut result = Err(Failure::Io);
         for (index, server) in self.servers.iter().enumerate() {
-            let answer = self.from_server(*server, &parsed, kind).await;
+            let answer = self.asked_of(*server, &parsed, kind).await;
             self.note(format!("{name} {kind}"), format!("{server}: {}", summary(&answer)));
             // What the first server says is told, unless only a later one could say anything.
             let better = match (&result, &answer) {
@@ -111,7 +111,7 @@ impl Dns {
     }
 
     /// Follows CNAMEs within the server, for one that does not do so itself.
-    async fn from_server(&self, server: SocketAddr, name: &Name, kind: RecordType) -> Result<Vec<Record>, Failure> {
+    async fn asked_of(&self, server: SocketAddr, name: &Name, kind: RecordType) -> Result<Vec<Record>, Failure> {
         let mut records = Vec::new();
         let mut asked = name.clone();
         for _ in 0..CNAME_HOPS {
@@ -139,7 +139,7 @@ impl Dns {
     }
 
     async fn exchange(&self, server: SocketAddr, name: &Name, kind: RecordType) -> Result<Message, Failure> {
-        let _permit = self.sockets.acquire().await.map_err(|_| Failure::Io)?;
+        let _permit = self.questions.acquire().await.map_err(|_| Failure::Io)?;
         let mut question = Message::new(rand::random(), MessageType::Query, OpCode::Query);
         question.metadata.recursion_desired = true;
         question.add_query(Query::query(name.clone(), kind));

@@ -42,7 +42,7 @@ pub(super) struct Web {
     https: Client,
     http: Client,
     dns: Dns,
-    sockets: Arc<Semaphore>,
+    files: Arc<Semaphore>,
     max_redirects: u8,
     redirects: Redirects,
 }
@@ -63,7 +63,7 @@ pub(super) fn tls() -> Result<ClientConfig, rustls::Error> {
 }
 
 impl Web {
-    pub(super) fn new(config: &Config, dns: &Dns, tls: ClientConfig, sockets: Arc<Semaphore>) -> Result<Self, Error> {
+    pub(super) fn new(config: &Config, dns: &Dns, tls: ClientConfig, files: Arc<Semaphore>) -> Result<Self, Error> {
         let client = |port| {
             Client::builder()
                 .tls_backend_preconfigured(tls.clone())
@@ -84,7 +84,7 @@ impl Web {
             https: client(config.https_port)?,
             http: client(config.http_port)?,
             dns: dns.clone(),
-            sockets,
+            files,
             max_redirects: config.max_redirects,
             redirects: config.redirects,
         })
@@ -147,7 +147,7 @@ impl Web {
     async fn get(&self, url: &Url) -> Result<Response, &'static str> {
         let client = if url.scheme() == "https" { &self.https } else { &self.http };
         let fetch = || async {
-            let _permit = self.sockets.acquire().await.map_err(|_| "file_validation_client_error")?;
+            let _permit = self.files.acquire().await.map_err(|_| "file_validation_client_error")?;
             client.get(url.clone()).send().await.map_err(|error| reason(&error))
         };
         let response = fetch().await?;
@@ -243,11 +243,11 @@ fn reason(error: &reqwest::Error) -> &'static str {
         }
         cause = error.source();
     }
-    match error.is_timeout() && error.is_connect() {
-        true => "file_validation_timeout",
-        // Refused, reset, TLS for another name, no answer in time: the validator tells them all alike.
-        false => "file_validation_client_error",
+    if error.is_timeout() && error.is_connect() {
+        return "file_validation_timeout";
     }
+    // Refused, reset, TLS for another name, no answer in time: the validator tells them all alike.
+    "file_validation_client_error"
 }
 
 /// Gives a host's A records and the port, so that URLs need not show one that only a test has.
