@@ -1,6 +1,7 @@
 //! BIND 9, as a primary that takes signed updates, and as a secondary that lags until it is told to catch up.
 
 use std::{
+    fmt::Write,
     net::{Ipv4Addr, SocketAddr},
     process::Command,
 };
@@ -41,6 +42,7 @@ impl Bind {
     }
 
     /// A secondary at another address and the same port, which lags.
+    #[must_use]
     pub fn lagging_secondary(&self, ip: Ipv4Addr, zones: &[&str]) -> Self {
         own_address(ip);
         Self::start(ip, self.address.port(), zones, &Role::LaggingSecondary { of: self.address })
@@ -63,13 +65,15 @@ impl Bind {
             match role {
                 Role::Primary { servers } => {
                     std::fs::write(folder.path().join(zone), zone_file(zone, servers)).expect("a zone file");
-                    config += &format!(
+                    let _ = write!(
+                        config,
                         "zone \"{zone}\" {{ type primary; file \"{zone}\"; allow-transfer {{ any; }};\n\
                          update-policy {{ grant {TSIG_NAME} zonesub ANY; }}; }};\n"
                     );
                 }
                 Role::LaggingSecondary { of } => {
-                    config += &format!(
+                    let _ = write!(
+                        config,
                         "zone \"{zone}\" {{ type secondary; file \"{zone}\"; primaries {{ {} port {}; }}; allow-notify {{ none; }};\n\
                          min-refresh-time 3600; }};\n",
                         of.ip(),

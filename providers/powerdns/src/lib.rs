@@ -19,7 +19,7 @@ use dcv_provider::{
     Descriptor, ErrorKind, OptionSpec, ProofKind, ProviderError, Result,
     dns::Dns,
     secret::Secret,
-    zone::{Change, DEFAULT_TTL, Zone, ZoneEditor, ZoneProvider, longest_suffix, merge, unquote},
+    zone::{Change, DEFAULT_TTL, Record, Zone, ZoneEditor, ZoneProvider, longest_suffix, merge, unquote},
 };
 use futures_util::future::try_join_all;
 use reqwest::{Method, StatusCode, Url, header};
@@ -360,7 +360,7 @@ impl ZoneEditor for Editor {
         Ok(longest_suffix(listed.iter().flatten(), name).cloned())
     }
 
-    async fn check(&self, zone: &Zone) -> Result<()> {
+    async fn check(&self, zone: &Zone, _: &[Record]) -> Result<()> {
         self.call(Method::GET, &format!("/{}", zone.id), &[("rrsets", "false")], None).await.map(drop)
     }
 
