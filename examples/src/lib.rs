@@ -1,1 +1,50 @@
-//! Examples.
+//! What all examples share: an order for the names on the command line, with whatever provider the example chose.
+//!
+//! Every example reads `DIGICERT_API_KEY`, `DCV_ORGANIZATION` (a number) and, for test set-ups, `DCV_CA_URL`, `DCV_RESOLVER`
+//! (`address:port`) and `DCV_HTTP_PORT`; what its provider needs it reads itself. The certificate goes to standard output.
+
+use anyhow::{Context, Result};
+use dcv_core::{
+    Dcv, Method, Outcome, Request, Settings,
+    key::{KeyKind, PrivateKey},
+    name::DnsName,
+};
+use dcv_provider::{DcvProvider, dns::Dns};
+
+/// A variable of the environment, or an error that names it.
+pub fn env(name: &str) -> Result<String> {
+    std::env::var(name).with_context(|| format!("set {name}"))
+}
+
+/// Where questions go: the system's resolvers, or `DCV_RESOLVER`, which then also stands for the authorities' port.
+pub fn dns() -> Result<Dns> {
+    match std::env::var("DCV_RESOLVER") {
+        Ok(resolver) => {
+            let resolver: std::net::SocketAddr = resolver.parse().context("DCV_RESOLVER")?;
+            Ok(Dns::new(vec![resolver]).with_authority_port(resolver.port()))
+        }
+        Err(_) => Ok(Dns::system()?),
+    }
+}
+
+/// Orders a certificate for the names on the command line and prints it.
+pub async fn order(provider: impl DcvProvider + 'static, method: Method) -> Result<()> {
+    let client = certcentral::Client::builder(env("DIGICERT_API_KEY")?.into())
+        .base_url(std::env::var("DCV_CA_URL").unwrap_or_else(|_| certcentral::US.to_owned()))
+        .build()?;
+    let mut settings = Settings::default();
+    if let Ok(port) = std::env::var("DCV_HTTP_PORT") {
+        settings.propagation.web_ports.0 = port.parse().context("DCV_HTTP_PORT")?;
+    }
+    let dcv = Dcv::builder(client).provider(provider).dns(dns()?).settings(settings).build().await?;
+
+    let names = std::env::args().skip(1).map(|name| Ok(DnsName::parse(&name)?)).collect::<Result<Vec<_>>>()?;
+    let key = PrivateKey::generate(KeyKind::EcdsaP256)?;
+    let organization = env("DCV_ORGANIZATION")?.parse().context("DCV_ORGANIZATION")?;
+    let request = Request::new("ssl_basic", organization, names, &key)?.method(method);
+    match dcv.issue(request).await? {
+        Outcome::Issued(issued) => println!("{}", issued.chain.fullchain_pem()),
+        Outcome::Waiting(waiting) => anyhow::bail!("{waiting}"),
+    }
+    Ok(())
+}

@@ -1,5 +1,8 @@
 //! The test kit: a small world on loopback, real daemons, and what a test and its child processes agree on.
 
+pub mod bind;
 pub mod crash;
+pub mod daemon;
 pub mod nginx;
+pub mod powerdns;
 pub mod world;

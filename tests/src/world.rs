@@ -87,6 +87,11 @@ impl Address {
         Dns::new(vec![self.dns]).with_authority_port(self.dns.port())
     }
 
+    /// The world of a DNS server that is not embedded.
+    pub fn of(sandbox: &Sandbox, dns: SocketAddr) -> Self {
+        Self { ca: sandbox.base_url(), dns }
+    }
+
     /// The provider for its zones.
     pub fn provider(&self) -> Rfc2136 {
         dcv_rfc2136::builder(self.dns.to_string())

@@ -116,6 +116,11 @@ impl Answer {
         self.message.metadata.authoritative
     }
 
+    /// Whether the answer holds no record at all.
+    pub fn is_empty(&self) -> bool {
+        self.message.answers.is_empty()
+    }
+
     /// Data of the question's type at the question's name itself.
     pub fn data(&self) -> impl Iterator<Item = &RData> {
         self.message

@@ -123,11 +123,12 @@ pub trait ZoneEditor: Send + Sync {
     /// When it cannot be found out.
     async fn find_zone(&self, name: &str) -> Result<Option<Zone>>;
 
-    /// Whether the credentials are good for this zone. Changes nothing.
+    /// Whether the credentials are good for this zone and, as far as that can be found out, for records like these.
+    /// Changes nothing.
     ///
     /// # Errors
     /// [`ErrorKind::Credentials`] when they are not.
-    async fn check(&self, zone: &Zone) -> Result<()>;
+    async fn check(&self, zone: &Zone, records: &[Record]) -> Result<()>;
 
     /// Makes a change, at once if the host can. Adding what is there and removing what is not are no errors.
     ///
@@ -304,10 +305,12 @@ impl<E: ZoneEditor> DcvProvider for ZoneProvider<E> {
 
     async fn preflight(&self, proofs: &[Proof]) -> Result<Vec<Place>> {
         let located = self.locate(proofs).await?;
-        let mut zones: Vec<&Zone> = located.iter().map(|(zone, _)| zone).collect();
-        zones.sort();
-        zones.dedup();
-        merge_errors(join_all(zones.into_iter().map(|zone| self.editor.check(zone))).await)?;
+        let mut zones: BTreeMap<&Zone, Vec<Record>> = BTreeMap::new();
+        for (zone, record) in &located {
+            zones.entry(zone).or_default().push(record.clone());
+        }
+        let checks = zones.iter().map(|(zone, records)| self.editor.check(zone, records));
+        merge_errors(join_all(checks).await)?;
         let place = |(zone, record): &(Zone, Record)| Place {
             target: format!("{} {}", record.name, record.data.rtype()),
             within: format!("zone {} at {} ({})", zone.apex, self.editor.place(), self.editor.descriptor().id),

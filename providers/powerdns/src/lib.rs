@@ -1,1 +1,444 @@
-//! The PowerDNS authoritative HTTP API as a dcv provider.
+//! The HTTP API of the PowerDNS authoritative server (4.2 or newer) as a `dcv` provider.
+//!
+//! All proofs of a zone go in one PATCH. The API replaces whole record sets, so what is there is read first and kept: other
+//! values, disabled ones, comments and the set's TTL. It has no compare-and-swap either; writers on one machine take
+//! turns by a lock file, and after each write the sets are read again, so that a writer elsewhere who put an older
+//! set back is noticed and the change made again.
+//!
+//! The API key is all-powerful; PowerDNS knows no lesser one. Put an authorising proxy before it where that is too
+//! much, and limit `webserver-allow-from`.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    hash::{DefaultHasher, Hash, Hasher},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use dcv_provider::{
+    Descriptor, ErrorKind, OptionSpec, ProofKind, ProviderError, Result,
+    dns::Dns,
+    secret::Secret,
+    zone::{Change, DEFAULT_TTL, Record, Zone, ZoneEditor, ZoneProvider, longest_suffix, merge, unquote},
+};
+use futures_util::future::try_join_all;
+use reqwest::{Method, StatusCode, Url, header};
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
+
+/// What this provider is.
+pub const DESCRIPTOR: Descriptor = Descriptor {
+    id: "powerdns",
+    title: "PowerDNS authoritative server, HTTP API",
+    proofs: &[ProofKind::Txt, ProofKind::Cname],
+    batch: "one PATCH per zone",
+    options: &[
+        OptionSpec {
+            name: "url",
+            help: "Base URL of the API server, e.g. https://ns1.example.com:8081",
+            required: true,
+            secret: false,
+        },
+        OptionSpec { name: "api_key", help: "The `api-key` of its configuration", required: true, secret: true },
+        OptionSpec { name: "server_id", help: "Server id, `localhost` unless given", required: false, secret: false },
+        OptionSpec {
+            name: "zones",
+            help: "Zones to change; without them the server's list of zones is read once",
+            required: false,
+            secret: false,
+        },
+        OptionSpec {
+            name: "ttl",
+            help: "TTL of new record sets in seconds, 60 unless given",
+            required: false,
+            secret: false,
+        },
+    ],
+    example: r#"type = "powerdns"
+url = "https://ns1.example.com:8081"
+api_key = { file = "/etc/dcv/powerdns.key" }
+"#,
+};
+
+/// Up to this many record sets are asked for one by one; beyond that the zone is read at once.
+const SETS_ONE_BY_ONE: usize = 4;
+
+/// The configuration.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Base URL.
+    pub url: String,
+    /// The API key.
+    pub api_key: Secret,
+    /// Server id.
+    pub server_id: Option<String>,
+    /// Zones to change.
+    #[serde(default)]
+    pub zones: Vec<String>,
+    /// TTL of new record sets in seconds.
+    pub ttl: Option<u32>,
+}
+
+/// The provider.
+pub type PowerDns = ZoneProvider<Editor>;
+
+/// Sets the provider up from a configuration; `dns` is where delegated aliases are asked about.
+///
+/// # Errors
+/// [`ErrorKind::Config`] naming the field.
+pub async fn from_config(config: Config, dns: Option<Dns>) -> Result<PowerDns> {
+    let key = config.api_key.read("api_key").await?;
+    let mut editor = Editor::new(&config.url, key)?;
+    if let Some(id) = config.server_id {
+        editor.server_id = id;
+    }
+    if let Some(ttl) = config.ttl {
+        editor.ttl = ttl;
+    }
+    editor.fixed = config.zones.iter().map(|zone| zone_of(zone)).collect();
+    Ok(ZoneProvider::new(editor, dns))
+}
+
+/// Changes zones by PATCH.
+pub struct Editor {
+    base: Url,
+    key: SecretString,
+    http: reqwest::Client,
+    server_id: String,
+    ttl: u32,
+    /// Zones of the configuration; without any, those of the server.
+    fixed: Vec<Zone>,
+    listed: Mutex<Option<Vec<Zone>>>,
+}
+
+impl std::fmt::Debug for Editor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Editor").field("base", &self.base.as_str()).finish_non_exhaustive()
+    }
+}
+
+fn zone_of(name: &str) -> Zone {
+    let apex = name.trim_end_matches('.').to_ascii_lowercase();
+    Zone { id: format!("{apex}."), apex }
+}
+
+#[derive(Deserialize)]
+struct ListedZone {
+    id: String,
+    name: String,
+}
+
+#[derive(Deserialize)]
+struct ZoneContent {
+    #[serde(default)]
+    rrsets: Vec<RecordSet>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct RecordSet {
+    name: String,
+    #[serde(rename = "type")]
+    rtype: String,
+    #[serde(default)]
+    ttl: u32,
+    #[serde(default)]
+    records: Vec<Value>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Value {
+    content: String,
+    #[serde(default)]
+    disabled: bool,
+}
+
+#[derive(Serialize)]
+struct Replacement {
+    name: String,
+    #[serde(rename = "type")]
+    rtype: &'static str,
+    changetype: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ttl: Option<u32>,
+    records: Vec<Value>,
+}
+
+/// Owner (lower case, no final dot) and type.
+type Key = (String, &'static str);
+
+impl Editor {
+    /// An editor for the API at this base URL, with the defaults for everything else.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] when the URL is none.
+    pub fn new(url: &str, api_key: SecretString) -> Result<Self> {
+        let config = |message: String| ProviderError::new(ErrorKind::Config, message);
+        let text = url.trim_end_matches('/').trim_end_matches("/api/v1");
+        let base = Url::parse(text).map_err(|e| {
+            config(format!("url: `{url}` is not a URL ({e}); one looks like https://ns1.example.com:8081"))
+        })?;
+        if header::HeaderValue::from_str(api_key.expose_secret()).is_err() {
+            return Err(config("api_key: it has characters that no key has; read it again".to_owned()));
+        }
+        // Only fails when a provider is installed already, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let http = reqwest::Client::builder()
+            .timeout(Duration::from_secs(30))
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .map_err(|e| config(e.to_string()))?;
+        let (server_id, ttl) = ("localhost".to_owned(), DEFAULT_TTL);
+        Ok(Self { base, key: api_key, http, server_id, ttl, fixed: Vec::new(), listed: Mutex::default() })
+    }
+
+    async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        query: &[(&str, &str)],
+        body: Option<serde_json::Value>,
+    ) -> Result<bytes::Bytes> {
+        let mut url = self.base.clone();
+        url.set_path(&format!(
+            "{}/api/v1/servers/{}/zones{path}",
+            self.base.path().trim_end_matches('/'),
+            self.server_id
+        ));
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        let mut key = header::HeaderValue::from_str(self.key.expose_secret()).expect("checked when it was built");
+        key.set_sensitive(true);
+        let mut request = self.http.request(method.clone(), url).header("X-API-Key", key);
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        let broken = |e: reqwest::Error| {
+            let message = format!("{}: {method} {path}: {}", self.place(), e.without_url());
+            ProviderError::new(ErrorKind::Unavailable, message)
+        };
+        let response = request.send().await.map_err(broken)?;
+        let status = response.status();
+        let wait = response.headers().get(header::RETRY_AFTER).and_then(|v| v.to_str().ok()?.parse().ok());
+        let text = response.bytes().await.map_err(broken)?;
+        if status.is_success() {
+            return Ok(text);
+        }
+        Err(self.refusal(&method, path, status, &text, wait))
+    }
+
+    fn refusal(
+        &self,
+        method: &Method,
+        path: &str,
+        status: StatusCode,
+        body: &[u8],
+        wait: Option<u64>,
+    ) -> ProviderError {
+        #[derive(Deserialize)]
+        struct Body {
+            error: String,
+        }
+        let said = serde_json::from_slice(body)
+            .map_or_else(|_| String::from_utf8_lossy(body).chars().take(200).collect(), |body: Body| body.error);
+        let (kind, way_out) = match status.as_u16() {
+            401 | 403 => (ErrorKind::Credentials, "; check api_key and webserver-allow-from"),
+            404 => (ErrorKind::NotServed, "; check server_id and zones"),
+            429 => (ErrorKind::RateLimited, ""),
+            500.. => (ErrorKind::Unavailable, ""),
+            _ => (ErrorKind::Rejected, ""),
+        };
+        let message = format!("{}: {method} {path}: HTTP {status} {}{way_out}", self.place(), said.trim());
+        let error = ProviderError::new(kind, message);
+        match wait {
+            Some(seconds) => error.retry_after(Duration::from_secs(seconds)),
+            None => error,
+        }
+    }
+
+    fn understand<T: serde::de::DeserializeOwned>(&self, body: &[u8]) -> Result<T> {
+        serde_json::from_slice(body).map_err(|e| {
+            ProviderError::new(ErrorKind::Unavailable, format!("{}: the answer is not understood: {e}", self.place()))
+        })
+    }
+
+    /// What these record sets hold.
+    async fn read(&self, zone: &Zone, keys: &[Key]) -> Result<HashMap<Key, RecordSet>> {
+        let path = format!("/{}", zone.id);
+        let contents: Vec<ZoneContent> = if keys.len() <= SETS_ONE_BY_ONE {
+            try_join_all(keys.iter().map(|(name, rtype)| {
+                let (path, name) = (path.as_str(), format!("{name}."));
+                async move {
+                    let query = [("rrset_name", name.as_str()), ("rrset_type", rtype)];
+                    self.understand(&self.call(Method::GET, path, &query, None).await?)
+                }
+            }))
+            .await?
+        } else {
+            vec![self.understand(&self.call(Method::GET, &path, &[], None).await?)?]
+        };
+        // Servers that do not know the filter give the whole zone.
+        let wanted = |set: &RecordSet| {
+            let name = set.name.trim_end_matches('.').to_ascii_lowercase();
+            keys.iter().find(|(owner, rtype)| *owner == name && set.rtype.eq_ignore_ascii_case(rtype)).cloned()
+        };
+        let sets = contents.into_iter().flat_map(|content| content.rrsets);
+        Ok(sets.filter_map(|set| wanted(&set).map(|key| (key, set))).collect())
+    }
+
+    /// The new content of a record set: a value that is kept stays as it was, disabled or not.
+    fn replacement(
+        &self,
+        key: &Key,
+        current: Option<&RecordSet>,
+        add: &[String],
+        remove: &[String],
+    ) -> Option<Replacement> {
+        let there: Vec<String> =
+            current.iter().flat_map(|set| &set.records).map(|value| value.content.clone()).collect();
+        let mut merged = merge(&there, add, remove);
+        if key.1 == "CNAME" && merged.len() > 1 {
+            // A name has one alias at most; ours takes over nothing that is somebody else's. The server says so.
+            merged.retain(|value| !there.contains(value) || add.contains(value));
+        }
+        let disabled = |content: &String| {
+            let kept = current.iter().flat_map(|set| &set.records).find(|value| value.content == *content);
+            kept.is_some_and(|value| value.disabled && !add.contains(content))
+        };
+        let records: Vec<Value> =
+            merged.iter().map(|content| Value { disabled: disabled(content), content: content.clone() }).collect();
+        if current.map_or(records.is_empty(), |set| set.records == records) {
+            return None;
+        }
+        let (changetype, ttl) = if records.is_empty() {
+            ("DELETE", None)
+        } else {
+            ("REPLACE", Some(current.map_or(self.ttl, |set| set.ttl)))
+        };
+        Some(Replacement { name: format!("{}.", key.0), rtype: key.1, changetype, ttl, records })
+    }
+
+    /// Keeps other processes on this machine from changing the zone at the same time. Without a lock file the check after
+    /// the write has to do.
+    async fn alone(&self, zone: &Zone) -> Option<std::fs::File> {
+        let mut hasher = DefaultHasher::new();
+        (self.base.as_str(), &zone.apex).hash(&mut hasher);
+        let path = std::env::temp_dir().join(format!("dcv-powerdns-{:016x}.lock", hasher.finish()));
+        let locked = tokio::task::spawn_blocking(move || {
+            let file = std::fs::OpenOptions::new().create(true).append(true).open(path)?;
+            file.lock()?;
+            Ok::<_, std::io::Error>(file)
+        });
+        locked.await.ok()?.inspect_err(|error| tracing::debug!(%error, "no lock file")).ok()
+    }
+}
+
+#[async_trait]
+impl ZoneEditor for Editor {
+    fn descriptor(&self) -> &Descriptor {
+        &DESCRIPTOR
+    }
+
+    fn place(&self) -> String {
+        let host = self.base.host_str().unwrap_or_default();
+        self.base.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+    }
+
+    async fn find_zone(&self, name: &str) -> Result<Option<Zone>> {
+        if !self.fixed.is_empty() {
+            return Ok(longest_suffix(&self.fixed, name).cloned());
+        }
+        let mut listed = self.listed.lock().await;
+        if listed.is_none() {
+            // Without the DNSSEC status, which the server would compute zone by zone.
+            let body = self.call(Method::GET, "", &[("dnssec", "false")], None).await?;
+            let zones: Vec<ListedZone> = self.understand(&body)?;
+            *listed = Some(zones.into_iter().map(|zone| Zone { id: zone.id, ..zone_of(&zone.name) }).collect());
+        }
+        Ok(longest_suffix(listed.iter().flatten(), name).cloned())
+    }
+
+    async fn check(&self, zone: &Zone, _: &[Record]) -> Result<()> {
+        self.call(Method::GET, &format!("/{}", zone.id), &[("rrsets", "false")], None).await.map(drop)
+    }
+
+    async fn apply(&self, zone: &Zone, change: &Change) -> Result<()> {
+        let sets = change.by_record_set();
+        let keys: Vec<Key> = sets.keys().cloned().collect();
+        let _alone = self.alone(zone).await;
+        let current = self.read(zone, &keys).await?;
+        for (key, (add, _)) in &sets {
+            let foreign = current.get(key).filter(|set| key.1 == "CNAME" && !set.records.is_empty());
+            if let (Some(set), [target]) = (foreign, add.as_slice())
+                && set.records.iter().all(|value| value.content != *target)
+            {
+                let message = format!("{} is an alias of {} already, which is not ours", key.0, set.records[0].content);
+                return Err(ProviderError::new(ErrorKind::Rejected, message));
+            }
+        }
+        let replacements: Vec<Replacement> = sets
+            .iter()
+            .filter_map(|(key, (add, remove))| self.replacement(key, current.get(key), add, remove))
+            .collect();
+        if replacements.is_empty() {
+            return Ok(());
+        }
+        let path = format!("/{}", zone.id);
+        self.call(Method::PATCH, &path, &[], Some(serde_json::json!({ "rrsets": replacements }))).await?;
+        // Whoever read before this write and writes after it puts the old set back.
+        let now = self.read(zone, &keys).await?;
+        let done = sets.iter().all(|(key, (add, remove))| holds(now.get(key), add, remove));
+        if done {
+            Ok(())
+        } else {
+            Err(ProviderError::new(ErrorKind::Conflict, "another writer put older record sets back"))
+        }
+    }
+}
+
+/// Whether a record set has what was added and nothing of what was removed.
+fn holds(set: Option<&RecordSet>, add: &[String], remove: &[String]) -> bool {
+    let values: BTreeMap<Vec<u8>, bool> =
+        set.iter().flat_map(|set| &set.records).map(|value| (unquote(&value.content), value.disabled)).collect();
+    add.iter().all(|value| values.get(&unquote(value)) == Some(&false))
+        && remove.iter().all(|value| !values.contains_key(&unquote(value)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn editor() -> Editor {
+        Editor::new("http://127.0.0.1:8081/api/v1/", "planted".to_owned().into()).expect("it builds")
+    }
+
+    #[test]
+    fn what_is_not_ours_stays_as_it_is() {
+        let set = RecordSet {
+            name: "example.com.".to_owned(),
+            rtype: "TXT".to_owned(),
+            ttl: 3600,
+            records: vec![
+                Value { content: "\"v=spf1 -all\"".to_owned(), disabled: false },
+                Value { content: "\"parked\"".to_owned(), disabled: true },
+            ],
+        };
+        let key = ("example.com".to_owned(), "TXT");
+        let ours = ["\"ours\"".to_owned()];
+        let added = editor().replacement(&key, Some(&set), &ours, &[]).expect("a change");
+        assert_eq!((added.changetype, added.ttl), ("REPLACE", Some(3600)));
+        assert_eq!(added.records[..2], set.records[..]);
+        assert_eq!(added.records[2], Value { content: "\"ours\"".to_owned(), disabled: false });
+        assert!(editor().replacement(&key, Some(&set), &[], &ours).is_none(), "nothing of ours is there");
+        assert!(editor().replacement(&key, None, &[], &ours).is_none());
+        let last = RecordSet { records: vec![added.records[2].clone()], ..set };
+        assert_eq!(editor().replacement(&key, Some(&last), &[], &ours).expect("a change").changetype, "DELETE");
+    }
+
+    #[test]
+    fn the_key_never_shows() {
+        assert!(!format!("{:?}", editor()).contains("planted"));
+    }
+}

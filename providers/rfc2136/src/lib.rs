@@ -86,8 +86,10 @@ tsig = { name = "dcv-key", secret = { env = "DCV_TSIG_SECRET" } }
 "#,
 };
 
-/// The largest message (RFC 1035 section 4.2.2), less what a TSIG record takes.
-const LARGEST_UPDATE: usize = 65_535 - 512;
+/// The largest message (RFC 1035 section 4.2.2).
+const LARGEST_UPDATE: usize = 65_535;
+/// What header, zone section and TSIG record take at most.
+const OVERHEAD: usize = 1024;
 /// How far the clocks may be apart (RFC 8945 section 10).
 const FUDGE: u16 = 300;
 
@@ -283,18 +285,19 @@ impl Editor {
         found.next().ok_or_else(|| unavailable("the look-up found none".to_owned()))
     }
 
-    /// Sends an UPDATE and understands the answer.
-    async fn update(&self, zone: &Zone, mut message: Message) -> Result<()> {
+    /// Sends a message over TCP, signed if there is a key. The answer's own signature is checked; an error may come without
+    /// one, when the key itself is the trouble (RFC 8945 section 5.3.2). Also returns whether the answer was signed.
+    async fn send(&self, mut message: Message) -> Result<(Message, bool)> {
         let place = &self.server;
         let broken = |text: String| ProviderError::new(ErrorKind::Unavailable, format!("{place}: {text}"));
         let verifier = match &self.signer {
             Some(signer) => {
                 let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-                message.finalize(signer, now).map_err(|e| broken(format!("the update cannot be signed: {e}")))?
+                message.finalize(signer, now).map_err(|e| broken(format!("the message cannot be signed: {e}")))?
             }
             None => None,
         };
-        let bytes = message.to_vec().map_err(|e| broken(format!("the update cannot be written: {e}")))?;
+        let bytes = message.to_vec().map_err(|e| broken(format!("the message cannot be written: {e}")))?;
         let server = self.address().await?;
         let raw = timeout(self.deadline, exchange_tcp(server, &bytes))
             .await
@@ -304,19 +307,104 @@ impl Editor {
         if answer.metadata.id != message.metadata.id {
             return Err(broken("the answer is to another question".to_owned()));
         }
-        let rcode = answer.metadata.response_code;
-        // An error may come unsigned, when the key itself is the trouble (RFC 8945 section 5.3.2).
-        if rcode != ResponseCode::NoError {
-            return Err(self.refusal(zone, rcode, answer.signature().and_then(|tsig| tsig.data.error)));
-        }
-        if let Some(mut verifier) = verifier {
+        let signed = answer.signature().is_some_and(|tsig| !tsig.data.mac.is_empty());
+        if let Some(mut verifier) = verifier
+            && (signed
+                || answer.metadata.response_code == ResponseCode::NoError && answer.metadata.op_code == OpCode::Update)
+        {
             verifier.verify(&raw).map_err(|e| {
                 let text =
                     format!("{place}: the answer's signature is not the server's ({e}); is somebody in between?");
                 ProviderError::new(ErrorKind::Credentials, text)
             })?;
         }
+        Ok((answer, signed))
+    }
+
+    /// Sends an UPDATE and understands the answer.
+    async fn update(&self, zone: &Zone, message: Message) -> Result<()> {
+        let (answer, _) = self.send(message).await?;
+        match answer.metadata.response_code {
+            ResponseCode::NoError => Ok(()),
+            rcode => Err(self.refusal(zone, rcode, answer.signature().and_then(|tsig| tsig.data.error))),
+        }
+    }
+
+    /// Leaves out the aliases that are there already. Any other data at one of the names is in the way, and is not ours to
+    /// replace.
+    async fn missing_aliases(&self, zone: &Zone, wanted: Vec<ZoneRecord>) -> Result<Vec<ZoneRecord>> {
+        let server = self.address().await?;
+        let dns = Dns::new(vec![server]).with_deadline(self.deadline);
+        let mut missing = Vec::new();
+        for record in wanted {
+            let RecordData::Cname(target) = &record.data else {
+                missing.push(record);
+                continue;
+            };
+            let answer = dns
+                .ask(server, &record.name, RecordType::ANY, Recursion::No)
+                .await
+                .map_err(|e| ProviderError::new(ErrorKind::Unavailable, e.to_string()))?;
+            match answer.alias() {
+                Some(there) if there == *target => {}
+                Some(there) => {
+                    let message = format!("an alias of {there} is there already, which is not ours");
+                    return Err(ProviderError::new(ErrorKind::Rejected, message).about([record.name.as_str()]));
+                }
+                None if answer.is_empty() => missing.push(record),
+                None => {
+                    let message =
+                        format!("there is other data in zone {}, and a CNAME cannot stand beside it", zone.apex);
+                    return Err(ProviderError::new(ErrorKind::Rejected, message).about([record.name.as_str()]));
+                }
+            }
+        }
+        Ok(missing)
+    }
+
+    /// Sends additions in as few messages as they fit into. An alias has the prerequisite that its name is not in use: an
+    /// UPDATE would replace another alias without a word (RFC 2136 sections 2.4.5 and 3.4.2.2).
+    async fn add(&self, zone: &Zone, records: &[ZoneRecord]) -> Result<()> {
+        let mut messages = Vec::new();
+        let mut octets = usize::MAX;
+        for record in records {
+            let addition = Record::from_rdata(name(&record.name)?, self.ttl, data(record)?);
+            let alias = matches!(record.data, RecordData::Cname(_));
+            let needed = size(&addition) + if alias { addition.name.len() + 10 } else { 0 };
+            octets = octets.saturating_add(needed);
+            if octets > LARGEST_UPDATE {
+                messages.push(Self::empty_update(zone)?);
+                octets = OVERHEAD + needed;
+            }
+            let Some(message) = messages.last_mut() else { continue };
+            if alias {
+                let mut unused = Record::update0(addition.name.clone(), 0, RecordType::ANY);
+                unused.dns_class = DNSClass::NONE;
+                message.add_answer(unused);
+            }
+            message.add_authority(addition);
+        }
+        for message in messages {
+            self.update(zone, message).await?;
+        }
         Ok(())
+    }
+
+    /// Sends removals, each of one value, in as few messages as they fit into (RFC 2136 section 2.5.4).
+    async fn remove(&self, zone: &Zone, records: &[ZoneRecord]) -> Result<()> {
+        let mut message = Self::empty_update(zone)?;
+        let mut octets = OVERHEAD;
+        for record in records {
+            let mut removal = Record::from_rdata(name(&record.name)?, 0, data(record)?);
+            removal.dns_class = DNSClass::NONE;
+            octets += size(&removal);
+            if octets > LARGEST_UPDATE {
+                self.update(zone, std::mem::replace(&mut message, Self::empty_update(zone)?)).await?;
+                octets = OVERHEAD + size(&removal);
+            }
+            message.add_authority(removal);
+        }
+        self.update(zone, message).await
     }
 
     /// What a refusal means, and what can be done about it.
@@ -351,6 +439,8 @@ impl Editor {
                 ErrorKind::Credentials,
                 "the server does not let it change the zone (REFUSED); allow it in update-policy or allow-update",
             ),
+            // The prerequisite of an alias does not hold.
+            (ResponseCode::YXDomain, _) => (ErrorKind::Conflict, "a name is in use already"),
             (ResponseCode::NotZone, _) => (ErrorKind::NotServed, "the name is not in the zone (NOTZONE); check zones"),
             (ResponseCode::ServFail, _) => (ErrorKind::Unavailable, "the server failed (SERVFAIL); see its log"),
             (ResponseCode::FormErr, _) => {
@@ -432,37 +522,46 @@ impl ZoneEditor for Editor {
         }
     }
 
-    /// An UPDATE with a prerequisite that always holds, that the zone has an SOA record (RFC 2136 section 2.4.1), and no
-    /// change: the server checks the key and does nothing.
-    async fn check(&self, zone: &Zone) -> Result<()> {
-        let mut message = Self::empty_update(zone)?;
-        let mut prerequisite = Record::update0(name(&zone.apex)?, 0, RecordType::SOA);
-        prerequisite.dns_class = DNSClass::ANY;
-        message.add_answer(prerequisite);
-        self.update(zone, message).await
+    /// A signed question for the zone's SOA record: the server checks the key as it would for an update. Without a key, or
+    /// where the server takes no notice of signatures on questions, an UPDATE that removes values which are not there: the
+    /// server checks all that it checks, and changes nothing.
+    async fn check(&self, zone: &Zone, records: &[ZoneRecord]) -> Result<()> {
+        if self.signer.is_some() {
+            let mut message = Message::new(rand::random(), MessageType::Query, OpCode::Query);
+            message.add_query(Query::query(name(&zone.apex)?, RecordType::SOA));
+            let (answer, signed) = self.send(message).await?;
+            match answer.metadata.response_code {
+                ResponseCode::NoError if signed && !answer.metadata.authoritative => {
+                    let message = format!("{} is no authority for zone {}; name its primary", self.server, zone.apex);
+                    return Err(ProviderError::new(ErrorKind::NotServed, message));
+                }
+                ResponseCode::NoError if signed => return Ok(()),
+                ResponseCode::NoError => {}
+                rcode => return Err(self.refusal(zone, rcode, answer.signature().and_then(|tsig| tsig.data.error))),
+            }
+        }
+        let nobodys = format!("dcv-check-{:032x}", rand::random::<u128>());
+        let absent = records.iter().map(|record| ZoneRecord {
+            name: record.name.clone(),
+            data: match record.data {
+                RecordData::Txt(_) => RecordData::Txt(nobodys.clone()),
+                RecordData::Cname(_) => RecordData::Cname(format!("{nobodys}.invalid")),
+            },
+        });
+        self.remove(zone, &absent.collect::<Vec<_>>()).await
     }
 
     async fn apply(&self, zone: &Zone, change: &Change) -> Result<()> {
-        let mut records = Vec::with_capacity(change.len());
-        for record in &change.add {
-            records.push(Record::from_rdata(name(&record.name)?, self.ttl, data(record)?));
+        if !change.remove.is_empty() {
+            self.remove(zone, &change.remove).await?;
         }
-        for record in &change.remove {
-            let mut removal = Record::from_rdata(name(&record.name)?, 0, data(record)?);
-            removal.dns_class = DNSClass::NONE;
-            records.push(removal);
-        }
-        let mut records = records.into_iter().peekable();
-        while records.peek().is_some() {
-            let mut message = Self::empty_update(zone)?;
-            let mut octets = 512;
-            while let Some(record) = records.next_if(|record| octets + size(record) < LARGEST_UPDATE) {
-                octets += size(&record);
-                message.add_authority(record);
+        match self.add(zone, &change.add).await {
+            Err(error) if error.kind == ErrorKind::Conflict => {
+                let missing = self.missing_aliases(zone, change.add.clone()).await?;
+                self.add(zone, &missing).await
             }
-            self.update(zone, message).await?;
+            other => other,
         }
-        Ok(())
     }
 }
 
