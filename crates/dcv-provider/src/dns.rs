@@ -175,6 +175,16 @@ impl Answer {
         })
     }
 
+    /// Name servers to which the answer delegates this zone, lower case.
+    pub fn delegation(&self, zone: &str) -> Vec<String> {
+        let cuts = self.message.authorities.iter().filter(|record| lower(&record.name) == zone);
+        let servers = cuts.filter_map(|record| match &record.data {
+            RData::NS(ns) => Some(lower(&ns.0)),
+            _ => None,
+        });
+        servers.collect()
+    }
+
     /// The zone that the server points down to, if that is what its answer does.
     fn referral(&self, below: &str) -> Option<String> {
         if self.is_authoritative() || !self.message.answers.is_empty() {

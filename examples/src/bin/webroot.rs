@@ -6,6 +6,6 @@ use dcv_examples::{env, order};
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let provider = dcv_webroot::Webroot::new(dcv_webroot::Config::new([env("DCV_ROOT")?]))?;
+    let provider = dcv_webroot::Webroot::new(dcv_webroot::Config::new(env("DCV_ROOT")?))?;
     order(provider, Method::HttpToken).await
 }
