@@ -66,6 +66,15 @@ async fn a_hundred_names_cost_two_updates_and_four_calls() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn names_below_longer_public_suffixes_and_international_ones() {
+    let world = World::start(&["example.co.uk", "xn--mnchen-3ya.de"]).await;
+    let dcv = world.address().dcv().build().await.expect("it builds");
+    let outcome = dcv.issue(request(&["*.shop.example.co.uk", "München.de"])).await.expect("issued");
+    assert!(matches!(outcome, Outcome::Issued(_)), "{outcome:?}");
+    assert_eq!(world.dns.records(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn values_can_be_the_orders_or_the_domains() {
     for tokens in [TokenSource::Order, TokenSource::Domain] {
         let world = World::start(&["example.com"]).await;

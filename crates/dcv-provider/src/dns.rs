@@ -388,19 +388,37 @@ impl Dns {
     /// When the resolvers know no such zone or its servers.
     pub async fn seed_zone(&self, name: &str) -> Result<Arc<ZoneServers>, DnsError> {
         let name = name.trim_end_matches('.');
-        let tail = name.rmatch_indices('.').nth(1).map_or(name, |(dot, _)| &name[dot + 1..]);
-        if let Some(zone) = self.remembered(tail) {
-            return Ok(zone);
+        let dots: Vec<usize> = name.rmatch_indices('.').map(|(dot, _)| dot).skip(1).collect();
+        // Two labels, and more only where those cannot be asked about: a server that holds example.co.uk and is no resolver
+        // refuses to speak of co.uk.
+        let tails = dots.iter().map(|dot| &name[dot + 1..]).chain([name]);
+        let mut failure = None;
+        for tail in tails {
+            if let Some(zone) = self.remembered(tail) {
+                return Ok(zone);
+            }
+            match self.seed_at(tail).await {
+                Ok(zone) => {
+                    self.remember(tail, &zone);
+                    return Ok(zone);
+                }
+                Err(error) => failure = failure.or(Some(error)),
+            }
         }
+        Err(failure.unwrap_or_else(|| DnsError::NoServers {
+            question: name.to_owned(),
+            reason: "it has no labels".to_owned(),
+        }))
+    }
+
+    async fn seed_at(&self, tail: &str) -> Result<Arc<ZoneServers>, DnsError> {
         let answer = self.resolve(tail, RecordType::SOA).await?;
         let apex = answer.soa().map(|(owner, ..)| owner).filter(|owner| is_within(tail, owner));
         let apex = apex.ok_or_else(|| DnsError::NoServers {
             question: tail.to_owned(),
             reason: "its zone is not known to the resolvers".to_owned(),
         })?;
-        let zone = self.zone_servers(&apex).await?;
-        self.remember(tail, &zone);
-        Ok(zone)
+        self.zone_servers(&apex).await
     }
 
     /// The zone that a name is in, found by going down the delegations and asking the authorities only.
