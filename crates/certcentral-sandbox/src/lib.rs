@@ -145,6 +145,11 @@ impl Sandbox {
         self.shared.seen.lock().expect("no panic while held").clone()
     }
 
+    /// What the validation authority asked, and what it heard: the last few thousand look-ups.
+    pub fn lookups(&self) -> Vec<va::Lookup> {
+        self.shared.validator.lookups()
+    }
+
     /// How many orders there are.
     pub fn orders(&self) -> usize {
         self.shared.read(|state, _| state.orders.len())

@@ -539,7 +539,10 @@ mod tests {
 
     #[test]
     fn targets_keep_their_case() {
-        let target = |text: &str| RData::CNAME(hickory_proto::rr::rdata::CNAME(text.parse().expect("a name")));
+        let target = |text: &str| {
+            let name = dcv_provider::dns::to_name(text).expect("a name");
+            RData::CNAME(hickory_proto::rr::rdata::CNAME(name))
+        };
         let judge = |found: &str| judge_targets("Ab1.dcv.digicert.com", &[&target(found)]);
         assert_eq!(judge("Ab1.dcv.digicert.com."), Sight::Shows);
         assert_eq!(judge("ab1.dcv.digicert.com."), Sight::Lacks(vec!["ab1.dcv.digicert.com".to_owned()]));

@@ -1,0 +1,452 @@
+//! Answers as they were seen, in all their shapes, replayed to the client by a server that also looks at what it is sent.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    body::Bytes,
+    extract::State,
+    http::{HeaderMap, Method, Response, StatusCode, Uri},
+};
+use certcentral::{
+    Budget, CertificateId, Client, DcvMethod, DomainId, DownloadFormat, Error, NewOrder, OrderId, OrderStatus, Retries,
+    ValidationStatus,
+};
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
+
+/// An answer to be given.
+#[derive(Clone)]
+struct Answer {
+    status: u16,
+    headers: Vec<(&'static str, &'static str)>,
+    body: Vec<u8>,
+}
+
+/// A request that came.
+#[derive(Clone, Debug)]
+struct Seen {
+    line: String,
+    headers: HeaderMap,
+    body: Value,
+}
+
+#[derive(Clone, Default)]
+struct Script {
+    answers: Arc<Mutex<VecDeque<Answer>>>,
+    seen: Arc<Mutex<Vec<Seen>>>,
+}
+
+impl Script {
+    /// A client whose calls are answered by these answers, one after the other.
+    async fn start(answers: Vec<Answer>) -> (Client, Self) {
+        let script = Self { answers: Arc::new(Mutex::new(answers.into())), ..Self::default() };
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("its address");
+        let router = Router::new().fallback(reply).with_state(script.clone());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        (client(&format!("http://{address}/services/v2/")), script)
+    }
+
+    fn seen(&self) -> Vec<Seen> {
+        self.seen.lock().unwrap().clone()
+    }
+}
+
+async fn reply(
+    State(script): State<Script>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response<axum::body::Body> {
+    let line = format!("{method} {uri}");
+    let body = if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).expect("JSON is sent") };
+    script.seen.lock().unwrap().push(Seen { line, headers, body });
+    let answer = script.answers.lock().unwrap().pop_front().unwrap_or_else(|| ok("{}"));
+    let mut response = Response::builder().status(StatusCode::from_u16(answer.status).expect("a status"));
+    for (name, value) in answer.headers {
+        response = response.header(name, value);
+    }
+    response.body(answer.body.into()).expect("a response")
+}
+
+fn client(base: &str) -> Client {
+    let pause = Duration::from_millis(1);
+    Client::builder("planted-api-key".into())
+        .base_url(base)
+        .budget(Budget::new(Vec::new(), 1))
+        .retries(Retries { attempts: 3, pause, pause_when_limited: pause })
+        .timeout(Duration::from_secs(5))
+        .build()
+        .expect("it builds")
+}
+
+fn answer(status: u16, content_type: &'static str, body: impl Into<Vec<u8>>) -> Answer {
+    Answer { status, headers: vec![("content-type", content_type)], body: body.into() }
+}
+
+fn ok(body: &str) -> Answer {
+    answer(200, "application/json", body)
+}
+
+fn order() -> NewOrder {
+    let mut order = NewOrder::new("www.example.com", "CSR", 7);
+    order.alternative_order_id = Some("mine-1".to_owned());
+    order
+}
+
+#[tokio::test]
+async fn every_answer_to_an_order_is_understood() {
+    let chain = r#"{"id":"5","requests":[{"id":1,"status":"approved"}],"certificate_id":6,
+        "certificate_chain":[{"subject_common_name":"a","pem":"-----BEGIN CERTIFICATE-----\r\nAA\r\n-----END CERTIFICATE-----\r\n"}]}"#;
+    // Body; order, certificate, needs approval, value, domains, certificates of the chain.
+    let table: [(&str, u64, Option<u64>, bool, Option<&str>, usize, usize); 9] = [
+        (r#"{"id":112233,"certificate_id":123456}"#, 112_233, Some(123_456), false, None, 0, 0),
+        (
+            r#"{"id":112233,"certificate_id":123456,"dcv_random_value":"icru1984rnekfj"}"#,
+            112_233,
+            Some(123_456),
+            false,
+            Some("icru1984rnekfj"),
+            0,
+            0,
+        ),
+        (r#"{"id":542772,"requests":[{"id":922432,"status":"pending"}]}"#, 542_772, None, true, None, 0, 0),
+        (
+            r#"{"id":542772,"requests":[{"id":"922432","status":"submitted"}],"certificate_id":null}"#,
+            542_772,
+            None,
+            true,
+            None,
+            0,
+            0,
+        ),
+        (chain, 5, Some(6), false, None, 0, 1),
+        (
+            r#"{"id":1,"certificate_id":2,"domains":[{"id":111,"name":"example.com","dcv_token":{"token":"t","status":"pending"}}]}"#,
+            1,
+            Some(2),
+            false,
+            None,
+            1,
+            0,
+        ),
+        (
+            r#"{"id":1,"certificate_id":2,"domains":[{"id":"111","dns_name":"example.com"}],"new_field":{"a":[1]}}"#,
+            1,
+            Some(2),
+            false,
+            None,
+            1,
+            0,
+        ),
+        (
+            r#"{"id":1,"certificate_id":"","requests":{},"domains":{},"dcv_random_value":null,"certificate_chain":null}"#,
+            1,
+            None,
+            false,
+            None,
+            0,
+            0,
+        ),
+        ("\u{feff}{\"id\":1}", 1, None, false, None, 0, 0),
+    ];
+    for (body, id, certificate, approval, value, domains, chain) in table {
+        let (client, script) = Script::start(vec![answer(201, "application/json;charset=utf-8", body)]).await;
+        let placed = client.place_order("ssl_basic", &order()).await.unwrap_or_else(|e| panic!("{body}: {e}"));
+        assert_eq!(placed.id, OrderId(id), "{body}");
+        assert_eq!(placed.certificate_id, certificate.map(CertificateId), "{body}");
+        assert_eq!(placed.needs_approval(), approval, "{body}");
+        assert_eq!(placed.dcv_random_value.as_deref(), value, "{body}");
+        assert_eq!(placed.domains.len(), domains, "{body}");
+        assert!(placed.domains.iter().all(|domain| domain.name.as_deref() == Some("example.com")), "{body}");
+        assert_eq!(placed.certificate_chain.len(), chain, "{body}");
+        let seen = script.seen();
+        assert_eq!(seen[0].line, "POST /services/v2/order/certificate/ssl_basic");
+        assert_eq!(seen[0].headers["x-dc-devkey"], "planted-api-key");
+        assert!(seen[0].headers.contains_key("user-agent") && seen[0].headers.contains_key("content-length"));
+        assert_eq!(seen[0].body["alternative_order_id"], "mine-1");
+    }
+}
+
+#[tokio::test]
+async fn every_error_keeps_its_status_code_and_words() {
+    let table = [
+        (
+            403,
+            "application/json",
+            r#"{"errors":[{"code":"access_denied|missing_permission","message":"No."}]}"#,
+            "access_denied|missing_permission: No.",
+        ),
+        (
+            404,
+            "application/json; charset=utf-8",
+            r#"{"errors":{"code":"not_found|order","message":"The order was not found."}}"#,
+            "not_found|order: The order was not found.",
+        ),
+        (
+            400,
+            "application/json",
+            r#"{"error":{"code":"bad_request_format","message":"Broken"}}"#,
+            "bad_request_format: Broken",
+        ),
+        (400, "application/json", r#"{"errors":[{"code":"new_code|detail","message":null}]}"#, "new_code|detail"),
+        (
+            400,
+            "application/json",
+            "\u{feff}{\"errors\":[{\"code\":\"csr_invalid_cannot_parse\",\"message\":\"CSR\"}]}",
+            "csr_invalid_cannot_parse: CSR",
+        ),
+        (403, "text/html", "<html><body>Forbidden</body></html>", "HTTP 403"),
+        (400, "application/json", "{}", "HTTP 400"),
+        (400, "application/json", "", "HTTP 400"),
+    ];
+    for (status, content_type, body, part) in table {
+        let (client, script) = Script::start(vec![answer(status, content_type, body)]).await;
+        let error = client.order(OrderId(1)).await.expect_err(body);
+        let text = error.to_string();
+        assert_eq!(error.status(), Some(status), "{body}");
+        assert!(text.contains(part) && text.contains("GET /order/certificate/1"), "{body}: {text}");
+        assert!(!text.contains("planted") && !text.contains('\n') && !error.outcome_unknown(), "{text}");
+        assert_eq!(script.seen().len(), 1, "a refusal is not repeated: {body}");
+    }
+}
+
+#[tokio::test]
+async fn lists_may_be_missing_empty_objects_or_strings_of_numbers() {
+    for (body, expected) in [
+        ("{}", 0),
+        (r#"{"orders":{}}"#, 0),
+        (r#"{"orders":[]}"#, 0),
+        (r#"{"orders":null}"#, 0),
+        ("", 0),
+        (r#"{"orders":[{"order_id":1,"certificate_id":2,"status":"issued"}]}"#, 1),
+        (
+            r#"{"orders":[{"order_id":"1","certificate_id":null,"status":"needs_approval"},{"order_id":2,"status":"brand_new"}]}"#,
+            2,
+        ),
+    ] {
+        let (client, script) = Script::start(vec![ok(body)]).await;
+        let changes =
+            client.status_changes(Duration::from_millis(90_500)).await.unwrap_or_else(|e| panic!("{body}: {e}"));
+        assert_eq!(changes.len(), expected, "{body}");
+        assert_eq!(script.seen()[0].line, "GET /services/v2/order/certificate/status-changes?seconds=91");
+        if let Some(last) = changes.last().filter(|_| expected == 2) {
+            assert_eq!(last.status, OrderStatus::Other("brand_new".to_owned()));
+        }
+    }
+    let (client, script) = Script::start(vec![ok("{}")]).await;
+    client.status_changes(Duration::from_secs(30 * 24 * 3600)).await.expect("a long window");
+    assert!(script.seen()[0].line.ends_with("seconds=604800"), "seven days at most");
+}
+
+#[tokio::test]
+async fn validation_status_and_domains_are_read_in_all_their_shapes() {
+    let body = r#"{"order_id":"112211","order_status":"pending","order_name_scope":"base_domain","organization_id":"12345",
+        "organization_name":"Example","organization_validations":[{"type":"ov","name":"OV","validated_until":"2027-01-01","status":"active"}],
+        "dns_name_validations":[{"domain_id":"1234","name_scope":"example.com","approval_scope":"subdomains","status":"approved",
+        "method":"dns-txt-token","dns_names":["sub.example.com"]},{"domain_id":99,"status":"unheard_of"}]}"#;
+    let (client, _) = Script::start(vec![ok(body)]).await;
+    let validation = client.order_validation(OrderId(112_211)).await.expect("it is understood");
+    let [first, second] = &validation.dns_name_validations[..] else { panic!("two domains") };
+    assert_eq!((first.domain_id, first.status.is_validated()), (Some(DomainId(1234)), true));
+    assert_eq!((second.domain_id, second.status.is_validated()), (Some(DomainId(99)), false));
+    assert!(validation.organization_validations[0].status.is_validated());
+
+    for (body, token) in [
+        (
+            r#"{"id":1,"name":"example.com","is_active":"1","dcv_method":"dns-txt-token","dcv_token":{"token":"abc","status":"pending","expiration_date":"2026-12-01T00:00:00+00:00"}}"#,
+            Some("abc"),
+        ),
+        (r#"{"id":1,"dns_name":"example.com","is_active":1,"dcv_token":{}}"#, None),
+        (
+            r#"{"id":"1","name":"example.com","is_active":true,"dcv_token":null,"dcv_expiration":{"ov":"2026-12-01"}}"#,
+            None,
+        ),
+        (r#"{"id":1,"name":"example.com","dcv_expiration":[]}"#, None),
+    ] {
+        let (client, script) = Script::start(vec![ok(body)]).await;
+        let domain = client.domain(DomainId(1)).await.unwrap_or_else(|e| panic!("{body}: {e}"));
+        assert_eq!(domain.name.as_deref(), Some("example.com"), "{body}");
+        assert_eq!(domain.dcv_token.map(|t| t.token).as_deref(), token, "{body}");
+        assert_eq!(script.seen()[0].line, "GET /services/v2/domain/1?include_dcv=true");
+    }
+}
+
+#[tokio::test]
+async fn a_proof_that_is_not_found_yet_is_no_error_in_any_age_of_the_api() {
+    let found = r#"{"order_status":"issued","certificate_id":249043544,"dcv_status":"valid","dns_name_validations":[{"dns_name":"example.com","status":"approved"}]}"#;
+    for (given, approved) in [
+        (ok(found), true),
+        (ok(r#"{"order_status":"pending","certificate_id":1,"dcv_status":"valid"}"#), true),
+        (
+            ok(
+                r#"{"order_status":"pending","dcv_status":"pending","dns_name_validations":[{"dns_name":"example.com","status":"pending"}]}"#,
+            ),
+            false,
+        ),
+        (
+            answer(
+                400,
+                "application/json",
+                r#"{"errors":[{"code":"invalid_dns_txt","message":"Could not find a valid TXT record"}]}"#,
+            ),
+            false,
+        ),
+        (answer(400, "application/json", r#"{"errors":[{"code":"invalid_dns_cname","message":"x"}]}"#), false),
+        (answer(400, "application/json", r#"{"errors":{"code":"file_random_value_not_found","message":"x"}}"#), false),
+    ] {
+        let (client, script) = Script::start(vec![given]).await;
+        let check = client.check_order_dcv(OrderId(1), &[]).await.expect("no error");
+        assert_eq!(check.is_approved("example.com"), approved, "{check:?}");
+        assert_eq!(check.reason().is_some(), !approved, "{check:?}");
+        let seen = script.seen();
+        assert_eq!(
+            (seen[0].line.as_str(), &seen[0].body),
+            ("PUT /services/v2/order/certificate/1/check-dcv", &Value::Null)
+        );
+        assert_eq!(seen[0].headers["content-length"], "0");
+    }
+    let (client, script) = Script::start(vec![answer(
+        400,
+        "application/json",
+        r#"{"errors":[{"code":"invalid_dns_method","message":"x"}]}"#,
+    )])
+    .await;
+    let error = client.check_order_dcv(OrderId(1), &["a.example.com".to_owned()]).await.expect_err("another matter");
+    assert!(error.has_code("invalid_dns_method"));
+    assert_eq!(script.seen()[0].body, json!({"dns_names_validations": ["a.example.com"]}));
+
+    let (client, _) = Script::start(vec![ok(r#"{"token":36,"status":"active"}"#)]).await;
+    assert_eq!(client.check_domain_token(DomainId(1)).await.expect("found").status, ValidationStatus::Active);
+}
+
+#[tokio::test]
+async fn writes_say_exactly_what_the_api_wants_and_take_any_answer() {
+    let (client, script) = Script::start(vec![
+        answer(204, "application/json", ""),
+        answer(200, "application/json", ""),
+        ok(r#"{"dcv_random_value":"v1","expiration_date":"2023-02-24T16:25:52+00:00"}"#),
+        answer(201, "application/json", r#"{"token":"t2","expiration_date":"2026-12-20T00:00:00Z"}"#),
+        answer(200, "application/x-pem-file", "PEM"),
+    ])
+    .await;
+    client.cancel_order(OrderId(9), "no longer needed").await.expect("canceled");
+    assert!(client.change_order_dcv_method(OrderId(9), &DcvMethod::Email).await.expect("changed").is_none());
+    let value = client.change_order_dcv_method(OrderId(9), &DcvMethod::DnsTxtToken).await.expect("changed");
+    assert_eq!(value.expect("a value").dcv_random_value, "v1");
+    assert_eq!(client.new_domain_token(DomainId(4)).await.expect("a token").token, "t2");
+    assert_eq!(client.download(CertificateId(3), DownloadFormat::PemAll).await.expect("a file"), "PEM");
+    let seen = script.seen();
+    let lines: Vec<&str> = seen.iter().map(|seen| seen.line.as_str()).collect();
+    assert_eq!(
+        lines,
+        [
+            "PUT /services/v2/order/certificate/9/status",
+            "PUT /services/v2/order/certificate/9/dcv-method",
+            "PUT /services/v2/order/certificate/9/dcv-method",
+            "POST /services/v2/domain/4/dcv/token",
+            "GET /services/v2/certificate/3/download/format/pem_all",
+        ]
+    );
+    assert_eq!(seen[0].body, json!({"status": "CANCELED", "note": "no longer needed"}));
+    assert_eq!(seen[2].body, json!({"dcv_method": "dns-txt-token"}));
+}
+
+#[tokio::test]
+async fn what_is_harmless_is_repeated_and_an_order_is_not() {
+    let html = || answer(502, "text/html", "<h1>Bad gateway</h1>");
+    let limited = || {
+        answer(
+            429,
+            "application/json",
+            r#"{"errors":[{"code":"request_limit_exceeded","message":"Service unavailable, please limit request volume"}]}"#,
+        )
+    };
+    let placed = || answer(201, "application/json", r#"{"id":1}"#);
+
+    let (client, script) = Script::start(vec![html(), html(), ok(r#"{"id":1,"status":"issued"}"#)]).await;
+    client.order(OrderId(1)).await.expect("the third time");
+    assert_eq!(script.seen().len(), 3);
+
+    let (client, script) = Script::start(vec![html(), html(), html(), html()]).await;
+    let error = client.order(OrderId(1)).await.expect_err("never");
+    assert_eq!((script.seen().len(), error.outcome_unknown()), (3, false), "attempts end, and a read changes nothing");
+
+    let (client, script) = Script::start(vec![html(), placed()]).await;
+    let error = client.place_order("ssl_basic", &order()).await.expect_err("a gateway's word");
+    assert_eq!((script.seen().len(), error.outcome_unknown()), (1, true), "an order is sent once: {error}");
+
+    let (client, script) = Script::start(vec![answer(201, "text/html", "<html>"), placed()]).await;
+    let error = client.place_order("ssl_basic", &order()).await.expect_err("an answer without sense");
+    assert_eq!((script.seen().len(), error.outcome_unknown()), (1, true), "{error}");
+
+    let (client, script) = Script::start(vec![limited(), limited(), placed()]).await;
+    client.place_order("ssl_basic", &order()).await.expect("429 means unread");
+    assert_eq!(script.seen().len(), 3);
+}
+
+/// Reads a request and closes the connection without a word.
+#[tokio::test]
+async fn an_order_whose_connection_breaks_is_sent_once_and_its_outcome_is_unknown() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("its address");
+    let count = Arc::new(Mutex::new(0));
+    let counter = Arc::clone(&count);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut buffer = [0; 4096];
+            let read = stream.read(&mut buffer).await.unwrap_or(0);
+            *counter.lock().unwrap() += usize::from(read > 0);
+            let _ = stream.shutdown().await;
+        }
+    });
+    let client = client(&format!("http://{address}"));
+    let error = client.place_order("ssl_basic", &order()).await.expect_err("no answer");
+    assert!(error.outcome_unknown() && matches!(error, Error::Transport { .. }), "{error}");
+    assert_eq!(*count.lock().unwrap(), 1, "an order is sent once");
+    client.order(OrderId(1)).await.expect_err("no answer");
+    assert_eq!(*count.lock().unwrap(), 4, "a read is tried three times");
+}
+
+#[tokio::test]
+async fn nobody_there_means_nothing_was_ordered() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("its address");
+    drop(listener);
+    let error = client(&format!("http://{address}")).place_order("ssl_basic", &order()).await.expect_err("nobody");
+    assert!(!error.outcome_unknown(), "{error}");
+    assert!(error.to_string().contains("nothing was sent"), "{error}");
+}
+
+#[tokio::test]
+async fn an_order_is_found_again_by_the_callers_own_id() {
+    let since = "2026-11-23T12:00:00Z".parse().expect("a timestamp");
+    let with = |items: &str| ok(&format!(r#"{{"orders":[{items}],"page":{{"total":3,"limit":1000,"offset":0}}}}"#));
+    let old = r#"{"id":1,"status":"issued","date_created":"2020-01-01T00:00:00+00:00"}"#;
+    let other =
+        r#"{"id":2,"status":"pending","alternative_order_id":"theirs","date_created":"2026-11-23T12:00:05+00:00"}"#;
+    let unknown = r#"{"id":3,"status":"pending","date_created":"2026-11-23T12:00:05+00:00"}"#;
+
+    let (client, script) = Script::start(vec![
+        with(&[old, other, unknown].join(",")),
+        ok(r#"{"id":3,"status":"pending","alternative_order_id":"mine-1"}"#),
+    ])
+    .await;
+    let found = client.find_order_by_alternative_id("mine-1", "www.example.com", since).await.expect("looked");
+    assert_eq!(found.expect("found").id, OrderId(3));
+    let lines: Vec<String> = script.seen().into_iter().map(|seen| seen.line).collect();
+    assert_eq!(lines.len(), 2, "only the candidate was asked about: {lines:?}");
+    assert!(lines[0].contains("filters%5Bcommon_name%5D=www.example.com"), "{lines:?}");
+
+    let (client, _) = Script::start(vec![with(&[old, other].join(","))]).await;
+    assert!(client.find_order_by_alternative_id("mine-1", "www.example.com", since).await.expect("looked").is_none());
+}

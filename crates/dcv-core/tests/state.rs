@@ -1,0 +1,151 @@
+//! The machine by table: entries so far, and the step that follows.
+
+use certcentral::{CertificateId, OrderId};
+use dcv_core::{
+    Output, Request, RunId,
+    journal::Stamped,
+    key::{KeyKind, PrivateKey},
+    name::DnsName,
+    state::{Challenge, Entry, Run, Step, Tidying, next},
+};
+use dcv_provider::Proof;
+use jiff::{SignedDuration, Timestamp};
+
+fn proof(domain: &str) -> Proof {
+    Proof::Txt { name: domain.to_owned(), value: format!("value of {domain}") }
+}
+
+fn challenge(domain: &str, expires: Option<Timestamp>) -> Challenge {
+    let names = vec![format!("www.{domain}")];
+    Challenge { domain: domain.to_owned(), domain_id: None, names, proof: proof(domain), expires }
+}
+
+fn challenged(domains: &[&str]) -> Entry {
+    Entry::Challenged { challenges: domains.iter().map(|domain| challenge(domain, None)).collect() }
+}
+
+fn presenting(domains: &[&str]) -> Entry {
+    Entry::Presenting { proofs: domains.iter().map(|domain| proof(domain)).collect() }
+}
+
+fn retracted(domains: &[&str]) -> Entry {
+    Entry::Retracted { proofs: domains.iter().map(|domain| proof(domain)).collect() }
+}
+
+fn accepted(domains: &[&str]) -> Entry {
+    Entry::Accepted { domains: domains.iter().map(ToString::to_string).collect() }
+}
+
+fn placed() -> Entry {
+    Entry::Placed { order_id: OrderId(1), random_value: None, needs_approval: false, chain: None }
+}
+
+fn run(output: bool, entries: &[Entry]) -> Run {
+    let key = PrivateKey::generate(KeyKind::EcdsaP256).expect("a key");
+    let names = vec![DnsName::parse("www.a.com").expect("a name")];
+    let mut request = Request::new("ssl_basic", 7, names, &key).expect("a request");
+    request.output = output.then(|| Output { dir: "out".into(), pending_key: None });
+    let planned = Entry::Planned { request: Box::new(request) };
+    let at = Timestamp::now();
+    let entries: Vec<Stamped> =
+        std::iter::once(planned).chain(entries.iter().cloned()).map(|entry| Stamped { at, entry }).collect();
+    Run::fold(RunId::new(at), &entries).expect("a run")
+}
+
+#[test]
+fn each_history_has_its_next_step() {
+    let (canceling, canceled) = (Entry::Canceling { reason: String::new() }, Entry::Canceled { reason: String::new() });
+    let failed = Entry::Failed { reason: String::new() };
+    let issued = Entry::Issued { certificate_id: CertificateId(2) };
+    let downloaded = Entry::Downloaded { chain: String::new() };
+    let both = ["a.com", "b.net"];
+    let proved = [placed(), challenged(&both), presenting(&both), Entry::Presented];
+    let all = |more: &[Entry]| -> Vec<Entry> { proved.iter().chain(more).cloned().collect() };
+    let retract = |domains: &[&str]| Step::Retract(domains.iter().map(|domain| proof(domain)).collect());
+    let table: Vec<(&str, Vec<Entry>, Step)> = vec![
+        ("nothing has happened", vec![], Step::Place),
+        ("canceled before it was placed", vec![canceling.clone()], Step::Cancel),
+        ("an order may exist", vec![Entry::Placing], Step::Find),
+        ("an order may exist that is to be canceled", vec![Entry::Placing, canceling.clone()], Step::Find),
+        ("placed", vec![Entry::Placing, placed()], Step::Challenge),
+        (
+            "to be approved",
+            vec![Entry::Placed { order_id: OrderId(1), random_value: None, needs_approval: true, chain: None }],
+            Step::Follow,
+        ),
+        (
+            "approved",
+            vec![
+                Entry::Placed { order_id: OrderId(1), random_value: None, needs_approval: true, chain: None },
+                Entry::Approved,
+            ],
+            Step::Challenge,
+        ),
+        ("everything was validated before", vec![placed(), challenged(&[])], Step::Follow),
+        ("open", vec![placed(), challenged(&both)], Step::Present(vec![proof("a.com"), proof("b.net")])),
+        (
+            "died while presenting",
+            vec![placed(), challenged(&["a.com"]), presenting(&["a.com"])],
+            Step::Present(vec![proof("a.com")]),
+        ),
+        ("presented", all(&[]), Step::Watch),
+        ("visible", all(&[Entry::Visible]), Step::Check),
+        ("one of two accepted", all(&[Entry::Visible, accepted(&["a.com"])]), Step::Check),
+        ("all accepted", all(&[Entry::Visible, accepted(&both)]), retract(&both)),
+        ("accepted and tidied", all(&[Entry::Visible, accepted(&both), retracted(&both)]), Step::Follow),
+        ("issued comes before tidying", all(&[Entry::Visible, accepted(&both), issued.clone()]), Step::Download),
+        ("fetched, to be stored first", all(&[accepted(&both), issued.clone(), downloaded.clone()]), Step::Store),
+        ("stored", all(&[accepted(&both), issued.clone(), downloaded.clone(), Entry::Stored]), retract(&both)),
+        (
+            "all done",
+            all(&[accepted(&both), issued.clone(), downloaded.clone(), Entry::Stored, retracted(&both)]),
+            Step::Close,
+        ),
+        ("closed", all(&[retracted(&both), Entry::Closed]), Step::Rest),
+        ("to be canceled", all(&[canceling.clone()]), Step::Cancel),
+        ("canceled, and proofs are out", all(&[canceling.clone(), canceled.clone()]), retract(&both)),
+        ("canceled and tidied", all(&[canceling.clone(), canceled, retracted(&both)]), Step::Close),
+        ("issued while it was to be canceled", all(&[canceling, issued]), Step::Download),
+        ("rejected, and proofs are out", all(&[failed.clone()]), retract(&both)),
+        ("rejected before anything was shown", vec![placed(), failed], Step::Close),
+        (
+            "a new value replaces the old one, which is taken back",
+            vec![placed(), challenged(&["a.com"]), presenting(&["a.com", "old.com"]), Entry::Presented],
+            retract(&["old.com"]),
+        ),
+    ];
+    for (what, entries, step) in table {
+        assert_eq!(next(&run(true, &entries), Timestamp::now(), Tidying::Possible), step, "{what}");
+    }
+}
+
+#[test]
+fn without_an_output_there_is_nothing_to_store() {
+    let entries = [placed(), Entry::Downloaded { chain: String::new() }];
+    assert_eq!(next(&run(false, &entries), Timestamp::now(), Tidying::Possible), Step::Close);
+}
+
+#[test]
+fn what_cannot_be_taken_back_keeps_the_run_open_and_the_certificate_coming() {
+    let shown = [placed(), challenged(&["a.com"]), presenting(&["a.com"]), Entry::Presented, accepted(&["a.com"])];
+    let with = |more: &[Entry]| -> Run { run(true, &shown.iter().chain(more).cloned().collect::<Vec<_>>()) };
+    let step = |more: &[Entry]| next(&with(more), Timestamp::now(), Tidying::Failed);
+    assert_eq!(step(&[]), Step::Follow);
+    let downloaded = Entry::Downloaded { chain: String::new() };
+    assert_eq!(step(std::slice::from_ref(&downloaded)), Step::Store);
+    assert_eq!(step(&[downloaded, Entry::Stored]), Step::Rest, "it is not closed");
+    assert_eq!(step(&[Entry::Failed { reason: String::new() }]), Step::Rest);
+}
+
+#[test]
+fn a_value_is_renewed_before_it_ends() {
+    let now = Timestamp::now();
+    let step = |life: SignedDuration| {
+        let challenges = vec![challenge("a.com", Some(now + life))];
+        let entries = [placed(), Entry::Challenged { challenges }, presenting(&["a.com"]), Entry::Presented];
+        next(&run(true, &entries), now, Tidying::Possible)
+    };
+    assert_eq!(step(SignedDuration::from_hours(48)), Step::Watch);
+    assert_eq!(step(SignedDuration::from_hours(24)), Step::Challenge);
+    assert_eq!(step(SignedDuration::from_hours(-1)), Step::Challenge);
+}
