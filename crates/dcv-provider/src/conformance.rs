@@ -148,8 +148,10 @@ async fn leaves_others_alone(world: &dyn World, provider: &dyn DcvProvider, kind
     let presented = provider.present(&ours).await;
     assert!(shows(world, &foreign).await, "{kind}: presenting ours took another's value");
     if kind == ProofKind::Cname {
-        // There is room for one alias only: it stays theirs, and whether that shows as an error here or later as
-        // invisibility is the host's.
+        let error = presented.expect_err("there is room for one alias only");
+        assert_eq!(error.kind, ErrorKind::Rejected, "{error}");
+        let text = error.to_string();
+        assert!(text.contains(&name) && text.contains(foreign.value()), "the error names both aliases: {text}");
         return;
     }
     presented.expect("there is room beside another's value");
@@ -170,6 +172,18 @@ async fn racing_writers_lose_nothing(world: &dyn World, name: String) {
     seen.sort();
     let expected: Vec<&str> = proofs.iter().map(Proof::value).collect();
     assert_eq!(seen, expected, "each of ten racers' values shows");
+    // Half of them take theirs back, while the other half present it once more.
+    let (leaving, staying) = proofs.split_at(5);
+    let both = racers.iter().zip(&proofs).map(async |(racer, proof)| {
+        let proof = std::slice::from_ref(proof);
+        if leaving.contains(&proof[0]) { racer.retract(proof).await } else { racer.present(proof).await }
+    });
+    for result in join_all(both).await {
+        result.expect("a racer presents or retracts");
+    }
+    let mut seen = world.values(ProofKind::Txt, &name).await;
+    seen.sort();
+    assert_eq!(seen, staying.iter().map(Proof::value).collect::<Vec<_>>(), "exactly those that stay show");
     let retract = racers.iter().zip(&proofs).map(|(racer, proof)| racer.retract(std::slice::from_ref(proof)));
     for result in join_all(retract).await {
         result.expect("a racer retracts");

@@ -8,22 +8,24 @@
 //! Hosts that can only replace a whole record set compute its new value with [`merge`], which keeps what is not ours.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fmt::Write,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use async_trait::async_trait;
-use futures_util::future::join_all;
+use futures_util::future::{join_all, try_join_all};
 use rand::Rng;
 
-use crate::{DcvProvider, Descriptor, ErrorKind, Place, Proof, ProviderError, Result, dns::Dns, dns::is_within};
+use crate::{DcvProvider, Descriptor, ErrorKind, Place, Proof, ProviderError, Result, Retry, dns::Dns, dns::is_within};
 
 /// TTL of our records, in seconds: short, for they live for minutes.
 pub const DEFAULT_TTL: u32 = 60;
 /// How often a change is made again after a lost race.
 const RACES: u32 = 12;
+/// How many names an error names that concerns a whole change.
+const NAMED: usize = 4;
 
 /// A zone at a host.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -217,14 +219,21 @@ impl<E: ZoneEditor> ZoneProvider<E> {
         Ok(zone)
     }
 
-    /// The records of these proofs with their zones, in the order given.
+    /// The records of these proofs with their zones, in the order given. What concerns single names is collected; what
+    /// concerns the host as a whole ends it at once, for it would only be said again for each name.
     async fn locate(&self, proofs: &[Proof]) -> Result<Vec<(Zone, Record)>> {
-        let located = join_all(proofs.iter().map(|proof| async move {
-            let record = self.record(proof).await?;
-            let zone = self.zone_of(&record).await?;
-            Ok((zone, record))
+        let located = try_join_all(proofs.iter().map(|proof| async move {
+            let located = async {
+                let record = self.record(proof).await?;
+                let zone = self.zone_of(&record).await?;
+                Ok::<_, ProviderError>((zone, record))
+            };
+            match located.await {
+                Err(error) if !matches!(error.kind, ErrorKind::NotServed | ErrorKind::Unsupported) => Err(error),
+                other => Ok(other),
+            }
         }))
-        .await;
+        .await?;
         merge_errors(located)
     }
 
@@ -264,10 +273,12 @@ impl<E: ZoneEditor> ZoneProvider<E> {
                     tokio::time::sleep(Duration::from_millis(pause)).await;
                 }
                 Err(error) if error.subjects.is_empty() => {
-                    let names = change.add.iter().chain(&change.remove).map(|record| record.name.clone());
-                    let mut names: Vec<String> = names.take(4).collect();
-                    names.dedup();
-                    return Err(error.about(names));
+                    let names: BTreeSet<&str> =
+                        change.add.iter().chain(&change.remove).map(|record| record.name.as_str()).collect();
+                    // One line is to be read, not a hundred names.
+                    let more = names.len().checked_sub(NAMED).filter(|more| *more > 0);
+                    let named = names.into_iter().take(NAMED).map(str::to_owned);
+                    return Err(error.about(named.chain(more.map(|more| format!("and {more} more")))));
                 }
                 other => return other,
             }
@@ -275,26 +286,40 @@ impl<E: ZoneEditor> ZoneProvider<E> {
     }
 }
 
-/// The first error, naming the subjects of all.
+/// All values, or all errors as one.
 fn merge_errors<T>(results: Vec<Result<T>>) -> Result<Vec<T>> {
     let mut good = Vec::with_capacity(results.len());
-    let mut bad: Option<ProviderError> = None;
+    let mut bad = None;
     for result in results {
         match result {
             Ok(value) => good.push(value),
-            Err(error) => match &mut bad {
-                None => bad = Some(error),
-                Some(first) => first.subjects.extend(error.subjects),
-            },
+            Err(error) => {
+                bad = Some(match bad {
+                    None => error,
+                    Some(first) => both(first, error),
+                });
+            }
         }
     }
-    match bad {
-        None => Ok(good),
-        Some(mut error) => {
-            error.subjects.dedup();
-            Err(error)
-        }
+    bad.map_or(Ok(good), Err)
+}
+
+/// Two errors as one, which says what both said and names what both named. It is of the kind that most needs a person:
+/// trying again helps only if it helps everywhere.
+fn both(first: ProviderError, second: ProviderError) -> ProviderError {
+    let wants_a_person = second.retry == Retry::No && first.retry != Retry::No;
+    let (mut merged, other) = if wants_a_person { (second, first) } else { (first, second) };
+    if !merged.message.contains(&other.message) {
+        merged.message = format!("{}; {}", merged.message, other.message);
     }
+    let new: Vec<String> = other.subjects.into_iter().filter(|subject| !merged.subjects.contains(subject)).collect();
+    merged.subjects.extend(new);
+    merged.retry = match (merged.retry, other.retry) {
+        (Retry::After(one), Retry::After(another)) => Retry::After(one.max(another)),
+        (Retry::Yes, Retry::After(wait)) => Retry::After(wait),
+        (retry, _) => retry,
+    };
+    merged
 }
 
 #[async_trait]
@@ -429,6 +454,34 @@ mod tests {
         assert_eq!(found("_dnsauth.sub.example.com"), Some("sub.example.com"));
         assert_eq!(found("notexample.com"), Some("com"));
         assert_eq!(found("example.org"), None);
+    }
+
+    #[test]
+    fn merged_errors_say_everything_and_are_worth_a_retry_only_if_all_are() {
+        let error =
+            |kind, message: &str, subject: &str| Err::<(), _>(ProviderError::new(kind, message).about([subject]));
+        let merged = |results| merge_errors(results).expect_err("an error");
+        let unserved = merged(vec![
+            error(ErrorKind::NotServed, "no zone", "a.example"),
+            Ok(()),
+            error(ErrorKind::NotServed, "no zone", "b.example"),
+            error(ErrorKind::NotServed, "no zone", "a.example"),
+        ]);
+        assert_eq!(unserved.to_string(), "no zone (a.example, b.example)");
+        let mixed = merged(vec![
+            error(ErrorKind::Unavailable, "down", "a.example"),
+            error(ErrorKind::Credentials, "wrong key", "b.example"),
+        ]);
+        assert_eq!((mixed.kind, mixed.retry), (ErrorKind::Credentials, Retry::No));
+        assert_eq!(mixed.to_string(), "wrong key; down (b.example, a.example)");
+        let limited = || ProviderError::new(ErrorKind::RateLimited, "slow down");
+        let waits = merged(vec![
+            error(ErrorKind::Unavailable, "down", "a.example"),
+            Err(limited().retry_after(Duration::from_secs(7))),
+            Err(limited().retry_after(Duration::from_secs(3))),
+        ]);
+        assert_eq!(waits.retry, Retry::After(Duration::from_secs(7)));
+        assert_eq!(merge_errors(vec![Ok(1), Ok(2)]).expect("no error"), [1, 2]);
     }
 
     prop_compose! {

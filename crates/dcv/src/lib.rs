@@ -1,1 +1,99 @@
-//! The program dcv: proves domains to CertCentral and brings OV/EV certificates home.
+//! The program `dcv`: proves control of domains to DigiCert CertCentral and brings OV/EV certificates home.
+//!
+//! This crate is the outermost layer: the command line, the configuration, the choice of providers, and how all of it is
+//! shown. What is done, and in which order, is decided by `dcv-core`; nothing here knows how a proof is made visible or
+//! what CertCentral says. [`run`] is the whole program; `main` calls it.
+
+mod args;
+mod config;
+mod doctor;
+mod exit;
+mod providers;
+mod quickstart;
+mod request;
+mod run;
+mod sandbox;
+mod show;
+
+use std::{ffi::OsString, path::Path, process::ExitCode};
+
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+
+use args::{Cli, Command};
+use config::Config;
+use exit::{Failure, Result};
+use show::Screen;
+
+pub use exit::Code;
+
+/// Runs the program with these arguments, the first being its name, and returns how it ended.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let cli = match Cli::try_parse_from(&arguments) {
+        Ok(cli) => cli,
+        Err(error) => return refuse(&error, arguments.iter().any(|argument| argument == "--json")),
+    };
+    // The one cryptography provider of the process. A second call finds it in place.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    trace(cli.global.verbose);
+    let screen = Screen::new(&cli.global);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            screen.failure(&Failure::new(Code::Unexpected, format!("no threads can be started: {error}")));
+            return Code::Unexpected.into();
+        }
+    };
+    let code = runtime.block_on(command(&cli, screen)).unwrap_or_else(|failure| {
+        screen.failure(&failure);
+        failure.code
+    });
+    // A question to a silent server must not hold the exit up.
+    runtime.shutdown_background();
+    code.into()
+}
+
+async fn command(cli: &Cli, screen: Screen) -> Result<Code> {
+    let config = || Config::load(cli.global.config.as_deref().map(Path::new));
+    match &cli.command {
+        Command::Issue(args) => run::issue(&config()?, screen, args).await,
+        Command::Status(args) => run::status(&config()?, screen, args).await,
+        Command::Resume(args) => run::resume(&config()?, screen, args).await,
+        Command::Cancel(args) => run::cancel(&config()?, screen, args).await,
+        Command::Doctor(args) => doctor::doctor(&config()?, screen, args).await,
+        Command::Providers => Ok(show::providers(screen)),
+        Command::Quickstart(args) => quickstart::quickstart(screen, cli.global.verbose > 0, args).await,
+        Command::Sandbox(args) => sandbox::sandbox(screen, args).await,
+    }
+}
+
+/// What clap has to say: help and version on stdout, mistakes on stderr with exit code 2.
+fn refuse(error: &clap::Error, json: bool) -> ExitCode {
+    if json && error.use_stderr() {
+        let text = error.to_string();
+        let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+        eprintln!("{}", Failure::new(Code::Usage, message).json());
+    } else {
+        let _ = error.print();
+    }
+    if error.use_stderr() { Code::Usage.into() } else { Code::Done.into() }
+}
+
+/// Diagnostics to stderr: `RUST_LOG`, else by `-v`. Only our own crates say more; others might show headers.
+fn trace(verbose: u8) {
+    let level = match verbose {
+        0 => "error",
+        1 => "info",
+        2 => "debug",
+        _ => "trace",
+    };
+    let ours = ["dcv", "dcv_core", "dcv_provider", "dcv_rfc2136", "dcv_powerdns", "dcv_webroot", "dcv_standalone"];
+    let filter = ours.into_iter().chain(["certcentral", "certcentral_sandbox"]).map(|name| format!("{name}={level}"));
+    let by_flags = std::iter::once("error".to_owned()).chain(filter).collect::<Vec<_>>().join(",");
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(by_flags));
+    let plain = std::env::var_os("NO_COLOR").is_some();
+    let writer = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(!plain);
+    // Fails when a test has set one up already.
+    let _ = writer.try_init();
+}

@@ -10,8 +10,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    hash::{DefaultHasher, Hash, Hasher},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
@@ -63,6 +62,9 @@ api_key = { file = "/etc/dcv/powerdns.key" }
 
 /// Up to this many record sets are asked for one by one; beyond that the zone is read at once.
 const SETS_ONE_BY_ONE: usize = 4;
+/// How long others on this machine may keep a zone to themselves, and how often that is looked at.
+const LOCK_PATIENCE: Duration = Duration::from_secs(10);
+const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
 /// The configuration.
 #[derive(Clone, Debug, Deserialize)]
@@ -110,7 +112,8 @@ pub struct Editor {
     ttl: u32,
     /// Zones of the configuration; without any, those of the server.
     fixed: Vec<Zone>,
-    listed: Mutex<Option<Vec<Zone>>>,
+    /// The server's zones, and when they were asked for.
+    listed: Mutex<Option<(Instant, Vec<Zone>)>>,
 }
 
 impl std::fmt::Debug for Editor {
@@ -298,11 +301,7 @@ impl Editor {
     ) -> Option<Replacement> {
         let there: Vec<String> =
             current.iter().flat_map(|set| &set.records).map(|value| value.content.clone()).collect();
-        let mut merged = merge(&there, add, remove);
-        if key.1 == "CNAME" && merged.len() > 1 {
-            // A name has one alias at most; ours takes over nothing that is somebody else's. The server says so.
-            merged.retain(|value| !there.contains(value) || add.contains(value));
-        }
+        let merged = merge(&there, add, remove);
         let disabled = |content: &String| {
             let kept = current.iter().flat_map(|set| &set.records).find(|value| value.content == *content);
             kept.is_some_and(|value| value.disabled && !add.contains(content))
@@ -320,19 +319,32 @@ impl Editor {
         Some(Replacement { name: format!("{}.", key.0), rtype: key.1, changetype, ttl, records })
     }
 
-    /// Keeps other processes on this machine from changing the zone at the same time. Without a lock file the check after
-    /// the write has to do.
+    /// Keeps other processes on this machine from changing the zone at the same time. Without a lock file, or where somebody
+    /// keeps it for too long, the check after the write has to do.
     async fn alone(&self, zone: &Zone) -> Option<std::fs::File> {
-        let mut hasher = DefaultHasher::new();
-        (self.base.as_str(), &zone.apex).hash(&mut hasher);
-        let path = std::env::temp_dir().join(format!("dcv-powerdns-{:016x}.lock", hasher.finish()));
-        let locked = tokio::task::spawn_blocking(move || {
-            let file = std::fs::OpenOptions::new().create(true).append(true).open(path)?;
-            file.lock()?;
-            Ok::<_, std::io::Error>(file)
-        });
-        locked.await.ok()?.inspect_err(|error| tracing::debug!(%error, "no lock file")).ok()
+        let path = std::env::temp_dir().join(lock_name(&self.base, &zone.apex));
+        let opened = std::fs::OpenOptions::new().create(true).append(true).open(path);
+        let file = opened.inspect_err(|error| tracing::debug!(%error, "no lock file")).ok()?;
+        let until = Instant::now() + LOCK_PATIENCE;
+        // Tried again and again, for a thread that waits in the system's call cannot be cancelled.
+        while file.try_lock().is_err() {
+            if Instant::now() >= until {
+                tracing::debug!(zone = zone.apex, "somebody keeps the lock file");
+                return None;
+            }
+            tokio::time::sleep(LOCK_PAUSE).await;
+        }
+        Some(file)
     }
+}
+
+/// The same for all versions of this program: it is made of nothing but the server and the zone (64-bit FNV-1a).
+fn lock_name(base: &Url, apex: &str) -> String {
+    let key = format!("{base} {apex}");
+    let hash = key
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    format!("dcv-powerdns-{hash:016x}.lock")
 }
 
 #[async_trait]
@@ -350,14 +362,22 @@ impl ZoneEditor for Editor {
         if !self.fixed.is_empty() {
             return Ok(longest_suffix(&self.fixed, name).cloned());
         }
+        let began = Instant::now();
         let mut listed = self.listed.lock().await;
-        if listed.is_none() {
-            // Without the DNSSEC status, which the server would compute zone by zone.
-            let body = self.call(Method::GET, "", &[("dnssec", "false")], None).await?;
-            let zones: Vec<ListedZone> = self.understand(&body)?;
-            *listed = Some(zones.into_iter().map(|zone| Zone { id: zone.id, ..zone_of(&zone.name) }).collect());
+        if let Some((asked, zones)) = &*listed {
+            let found = longest_suffix(zones, name);
+            // A zone that is not on an old list may be new. Look-ups that waited for the same list do not ask again.
+            if found.is_some() || *asked >= began {
+                return Ok(found.cloned());
+            }
         }
-        Ok(longest_suffix(listed.iter().flatten(), name).cloned())
+        let asked = Instant::now();
+        // Without the DNSSEC status, which the server would compute zone by zone.
+        let body = self.call(Method::GET, "", &[("dnssec", "false")], None).await?;
+        let zones: Vec<ListedZone> = self.understand(&body)?;
+        let zones = zones.into_iter().map(|zone| Zone { id: zone.id, ..zone_of(&zone.name) }).collect();
+        let (_, zones) = listed.insert((asked, zones));
+        Ok(longest_suffix(&*zones, name).cloned())
     }
 
     async fn check(&self, zone: &Zone, _: &[Record]) -> Result<()> {
@@ -369,13 +389,11 @@ impl ZoneEditor for Editor {
         let keys: Vec<Key> = sets.keys().cloned().collect();
         let _alone = self.alone(zone).await;
         let current = self.read(zone, &keys).await?;
-        for (key, (add, _)) in &sets {
-            let foreign = current.get(key).filter(|set| key.1 == "CNAME" && !set.records.is_empty());
-            if let (Some(set), [target]) = (foreign, add.as_slice())
-                && set.records.iter().all(|value| value.content != *target)
-            {
-                let message = format!("{} is an alias of {} already, which is not ours", key.0, set.records[0].content);
-                return Err(ProviderError::new(ErrorKind::Rejected, message));
+        for (key, (add, _)) in sets.iter().filter(|(key, (add, _))| key.1 == "CNAME" && !add.is_empty()) {
+            let mut there = current.get(key).into_iter().flat_map(|set| &set.records);
+            if let Some(foreign) = there.find(|value| !add.contains(&value.content)) {
+                let message = format!("an alias of {} is there, which is not ours", foreign.content);
+                return Err(ProviderError::new(ErrorKind::Rejected, message).about([key.0.as_str()]));
             }
         }
         let replacements: Vec<Replacement> = sets

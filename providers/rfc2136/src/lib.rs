@@ -2,7 +2,8 @@
 //!
 //! All proofs of a zone go in one UPDATE message over TCP, signed with TSIG (RFC 8945); only what does not fit into 65535
 //! octets makes a second one. Adding a record leaves the others of its set alone, and removing one names its value (RFC
-//! 2136 sections 2.5.1 and 2.5.4), so that nothing is read first and no race can be lost.
+//! 2136 sections 2.5.1 and 2.5.4), so that nothing is read first and no race can be lost. Where an alias is in the way a
+//! server drops the addition and answers NOERROR all the same (section 3.4.2.2); prerequisites make that an error.
 //!
 //! The least that the server has to allow, as BIND writes it:
 //!
@@ -11,7 +12,7 @@
 //! zone "example.com" { …; update-policy { grant dcv-key name example.com. TXT; grant dcv-key subdomain _dnsauth.example.com. ANY; }; };
 //! ```
 //!
-//! GSS-TSIG is not spoken.
+//! GSS-TSIG is not spoken; Windows DNS takes unsigned updates where the zone allows nonsecure ones.
 
 use std::{
     net::SocketAddr,
@@ -22,10 +23,11 @@ use async_trait::async_trait;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use dcv_provider::{
     Descriptor, ErrorKind, OptionSpec, ProofKind, ProviderError, Result,
-    dns::{Dns, Recursion, exchange_tcp, is_within, to_name},
+    dns::{Answer, Dns, DnsError, Recursion, exchange_tcp, is_within, to_name},
     secret::Secret,
     zone::{Change, DEFAULT_TTL, Record as ZoneRecord, RecordData, Zone, ZoneEditor, ZoneProvider, longest_suffix},
 };
+use futures_util::future::try_join_all;
 use hickory_proto::{
     op::{Message, MessageType, OpCode, Query, ResponseCode},
     rr::{
@@ -45,7 +47,7 @@ pub const DESCRIPTOR: Descriptor = Descriptor {
     id: "rfc2136",
     title: "RFC 2136 dynamic update",
     proofs: &[ProofKind::Txt, ProofKind::Cname],
-    batch: "one UPDATE per zone, up to 65535 octets (about 700 records)",
+    batch: "one UPDATE per zone, up to 65535 octets (about 500 records)",
     options: &[
         OptionSpec {
             name: "server",
@@ -133,6 +135,7 @@ pub struct Builder {
     tsig: Option<(String, String, SecretString)>,
     ttl: u32,
     deadline: Duration,
+    clock: fn() -> SystemTime,
     dns: Option<Dns>,
 }
 
@@ -144,6 +147,7 @@ pub fn builder(server: impl Into<String>) -> Builder {
         tsig: None,
         ttl: DEFAULT_TTL,
         deadline: Duration::from_secs(10),
+        clock: SystemTime::now,
         dns: None,
     }
 }
@@ -183,6 +187,13 @@ impl Builder {
         self
     }
 
+    /// Takes the time of signatures from here and not from the system.
+    #[must_use]
+    pub fn clock(mut self, clock: fn() -> SystemTime) -> Self {
+        self.clock = clock;
+        self
+    }
+
     /// Follows delegated `_dnsauth` aliases by asking here.
     #[must_use]
     pub fn dns(mut self, dns: Dns) -> Self {
@@ -206,7 +217,15 @@ impl Builder {
             Ok(Zone { id: apex.clone(), apex })
         });
         let zones = zones.collect::<Result<_>>()?;
-        let editor = Editor { server: with_port(&self.server), zones, signer, ttl: self.ttl, deadline: self.deadline };
+        let editor = Editor {
+            server: with_port(&self.server),
+            zones,
+            signer,
+            ttl: self.ttl,
+            deadline: self.deadline,
+            clock: self.clock,
+            questions: Dns::new(Vec::new()).with_deadline(self.deadline),
+        };
         Ok(ZoneProvider::new(editor, self.dns))
     }
 }
@@ -268,6 +287,9 @@ pub struct Editor {
     signer: Option<TSigner>,
     ttl: u32,
     deadline: Duration,
+    clock: fn() -> SystemTime,
+    /// Asks the server itself, a bounded number of questions at a time.
+    questions: Dns,
 }
 
 impl std::fmt::Debug for Editor {
@@ -277,44 +299,69 @@ impl std::fmt::Debug for Editor {
 }
 
 impl Editor {
-    async fn address(&self) -> Result<SocketAddr> {
-        let unavailable = |reason: String| {
-            ProviderError::new(ErrorKind::Unavailable, format!("server `{}` has no address: {reason}", self.server))
-        };
-        let mut found = tokio::net::lookup_host(&self.server).await.map_err(|e| unavailable(e.to_string()))?;
-        found.next().ok_or_else(|| unavailable("the look-up found none".to_owned()))
+    fn unavailable(&self, text: impl std::fmt::Display) -> ProviderError {
+        ProviderError::new(ErrorKind::Unavailable, format!("{}: {text}", self.server))
     }
 
-    /// Sends a message over TCP, signed if there is a key. The answer's own signature is checked; an error may come without
-    /// one, when the key itself is the trouble (RFC 8945 section 5.3.2). Also returns whether the answer was signed.
+    async fn addresses(&self) -> Result<Vec<SocketAddr>> {
+        let found = tokio::net::lookup_host(&self.server).await;
+        let found: Vec<_> = found.map_err(|e| self.unavailable(format!("it has no address: {e}")))?.collect();
+        if found.is_empty() { Err(self.unavailable("it has no address")) } else { Ok(found) }
+    }
+
+    /// Asks the server for what it holds, at the first of its addresses that answers.
+    async fn ask(&self, name: &str, rtype: RecordType) -> Result<Result<Answer, DnsError>> {
+        let mut last = None;
+        for address in self.addresses().await? {
+            match self.questions.ask(address, name, rtype, Recursion::No).await {
+                Err(error @ (DnsError::Timeout { .. } | DnsError::Network { .. })) => last = Some(error),
+                other => return Ok(other),
+            }
+        }
+        let error = last.expect("there is at least one address");
+        Err(self.unavailable(&error).because(error))
+    }
+
+    /// Sends a message over TCP, signed if there is a key, to the first of the server's addresses that answers. Sending it
+    /// twice does no harm. A good answer's signature is checked; a refusal is believed as it stands, for it may
+    /// come without one when the key itself is the trouble (RFC 8945 section 5.3.2). Also returns whether the answer was
+    /// signed.
     async fn send(&self, mut message: Message) -> Result<(Message, bool)> {
-        let place = &self.server;
-        let broken = |text: String| ProviderError::new(ErrorKind::Unavailable, format!("{place}: {text}"));
         let verifier = match &self.signer {
             Some(signer) => {
-                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-                message.finalize(signer, now).map_err(|e| broken(format!("the message cannot be signed: {e}")))?
+                let now = (self.clock)().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+                let signed = message.finalize(signer, now);
+                signed.map_err(|e| self.unavailable(format!("the message cannot be signed: {e}")))?
             }
             None => None,
         };
-        let bytes = message.to_vec().map_err(|e| broken(format!("the message cannot be written: {e}")))?;
-        let server = self.address().await?;
-        let raw = timeout(self.deadline, exchange_tcp(server, &bytes))
-            .await
-            .map_err(|_| broken(format!("no answer in {:?}", self.deadline)))?
-            .map_err(|e| broken(e.to_string()))?;
-        let answer = Message::from_vec(&raw).map_err(|e| broken(format!("the answer is not understood: {e}")))?;
+        let bytes = message.to_vec().map_err(|e| self.unavailable(format!("the message cannot be written: {e}")))?;
+        let mut raw = Err(self.unavailable("it has no address"));
+        for address in self.addresses().await? {
+            raw = match timeout(self.deadline, exchange_tcp(address, &bytes)).await {
+                Ok(answer) => answer.map_err(|e| self.unavailable(format!("{address}: {e}"))),
+                Err(_) => Err(self.unavailable(format!("{address} gave no answer in {:?}", self.deadline))),
+            };
+            if raw.is_ok() {
+                break;
+            }
+        }
+        let raw = raw?;
+        let answer =
+            Message::from_vec(&raw).map_err(|e| self.unavailable(format!("the answer is not understood: {e}")))?;
         if answer.metadata.id != message.metadata.id {
-            return Err(broken("the answer is to another question".to_owned()));
+            return Err(self.unavailable("the answer is to another question"));
         }
         let signed = answer.signature().is_some_and(|tsig| !tsig.data.mac.is_empty());
         if let Some(mut verifier) = verifier
-            && (signed
-                || answer.metadata.response_code == ResponseCode::NoError && answer.metadata.op_code == OpCode::Update)
+            && answer.metadata.response_code == ResponseCode::NoError
+            && (signed || answer.metadata.op_code == OpCode::Update)
         {
             verifier.verify(&raw).map_err(|e| {
-                let text =
-                    format!("{place}: the answer's signature is not the server's ({e}); is somebody in between?");
+                let text = format!(
+                    "{}: the answer's signature is not the server's ({e}); is somebody in between?",
+                    self.server
+                );
                 ProviderError::new(ErrorKind::Credentials, text)
             })?;
         }
@@ -330,58 +377,51 @@ impl Editor {
         }
     }
 
-    /// Leaves out the aliases that are there already. Any other data at one of the names is in the way, and is not ours to
-    /// replace.
-    async fn missing_aliases(&self, zone: &Zone, wanted: Vec<ZoneRecord>) -> Result<Vec<ZoneRecord>> {
-        let server = self.address().await?;
-        let dns = Dns::new(vec![server]).with_deadline(self.deadline);
-        let mut missing = Vec::new();
-        for record in wanted {
-            let RecordData::Cname(target) = &record.data else {
-                missing.push(record);
-                continue;
-            };
-            let answer = dns
-                .ask(server, &record.name, RecordType::ANY, Recursion::No)
-                .await
-                .map_err(|e| ProviderError::new(ErrorKind::Unavailable, e.to_string()))?;
-            match answer.alias() {
-                Some(there) if there == *target => {}
-                Some(there) => {
-                    let message = format!("an alias of {there} is there already, which is not ours");
-                    return Err(ProviderError::new(ErrorKind::Rejected, message).about([record.name.as_str()]));
-                }
-                None if answer.is_empty() => missing.push(record),
-                None => {
-                    let message =
-                        format!("there is other data in zone {}, and a CNAME cannot stand beside it", zone.apex);
-                    return Err(ProviderError::new(ErrorKind::Rejected, message).about([record.name.as_str()]));
-                }
+    /// Whether a record has still to be added after a prerequisite did not hold: an alias that is there already has not.
+    /// Anything else that is in the way is not ours to replace.
+    async fn is_missing(&self, zone: &Zone, record: &ZoneRecord) -> Result<bool> {
+        let rejected =
+            |message: String| Err(ProviderError::new(ErrorKind::Rejected, message).about([record.name.as_str()]));
+        let rtype = match record.data {
+            RecordData::Cname(_) => RecordType::ANY,
+            RecordData::Txt(_) => RecordType::CNAME,
+        };
+        let answer = self.ask(&record.name, rtype).await?.map_err(|e| self.unavailable(e))?;
+        match (&record.data, answer.alias()) {
+            (RecordData::Cname(target), Some(there)) if there.eq_ignore_ascii_case(target) => Ok(false),
+            (data, Some(there)) => {
+                let rtype = data.rtype();
+                rejected(format!("an alias of {there} is there, which is not ours, and no {rtype} can stand beside it"))
             }
+            (RecordData::Cname(_), None) if !answer.is_empty() => {
+                rejected(format!("there is other data in zone {}, and a CNAME cannot stand beside it", zone.apex))
+            }
+            _ => Ok(true),
         }
-        Ok(missing)
     }
 
-    /// Sends additions in as few messages as they fit into. An alias has the prerequisite that its name is not in use: an
-    /// UPDATE would replace another alias without a word (RFC 2136 sections 2.4.5 and 3.4.2.2).
-    async fn add(&self, zone: &Zone, records: &[ZoneRecord]) -> Result<()> {
+    /// Sends additions in as few messages as they fit into. Each has a prerequisite, for without one the server would drop a
+    /// text that is to stand beside an alias, and replace an alias by another one, and say nothing (RFC 2136 section
+    /// 3.4.2.2): an alias needs a name that is not in use, a text one without an alias (sections 2.4.5 and 2.4.3).
+    async fn add(&self, zone: &Zone, records: &[&ZoneRecord]) -> Result<()> {
         let mut messages = Vec::new();
         let mut octets = usize::MAX;
         for record in records {
             let addition = Record::from_rdata(name(&record.name)?, self.ttl, data(record)?);
-            let alias = matches!(record.data, RecordData::Cname(_));
-            let needed = size(&addition) + if alias { addition.name.len() + 10 } else { 0 };
+            let absent = match record.data {
+                RecordData::Cname(_) => RecordType::ANY,
+                RecordData::Txt(_) => RecordType::CNAME,
+            };
+            let mut prerequisite = Record::update0(addition.name.clone(), 0, absent);
+            prerequisite.dns_class = DNSClass::NONE;
+            let needed = size(&addition) + size(&prerequisite);
             octets = octets.saturating_add(needed);
             if octets > LARGEST_UPDATE {
                 messages.push(Self::empty_update(zone)?);
                 octets = OVERHEAD + needed;
             }
             let Some(message) = messages.last_mut() else { continue };
-            if alias {
-                let mut unused = Record::update0(addition.name.clone(), 0, RecordType::ANY);
-                unused.dns_class = DNSClass::NONE;
-                message.add_answer(unused);
-            }
+            message.add_answer(prerequisite);
             message.add_authority(addition);
         }
         for message in messages {
@@ -439,8 +479,8 @@ impl Editor {
                 ErrorKind::Credentials,
                 "the server does not let it change the zone (REFUSED); allow it in update-policy or allow-update",
             ),
-            // The prerequisite of an alias does not hold.
-            (ResponseCode::YXDomain, _) => (ErrorKind::Conflict, "a name is in use already"),
+            // A prerequisite does not hold.
+            (ResponseCode::YXDomain | ResponseCode::YXRRSet, _) => (ErrorKind::Conflict, "a name is in use already"),
             (ResponseCode::NotZone, _) => (ErrorKind::NotServed, "the name is not in the zone (NOTZONE); check zones"),
             (ResponseCode::ServFail, _) => (ErrorKind::Unavailable, "the server failed (SERVFAIL); see its log"),
             (ResponseCode::FormErr, _) => {
@@ -502,9 +542,7 @@ impl ZoneEditor for Editor {
         if !self.zones.is_empty() {
             return Ok(longest_suffix(&self.zones, name).cloned());
         }
-        let server = self.address().await?;
-        let dns = Dns::new(vec![server]).with_deadline(self.deadline);
-        match dns.ask(server, name, RecordType::SOA, Recursion::No).await {
+        match self.ask(name, RecordType::SOA).await? {
             Ok(answer) if answer.is_authoritative() => {
                 let owner = answer.soa().map(|(owner, ..)| owner).filter(|owner| is_within(name, owner));
                 match owner {
@@ -517,14 +555,15 @@ impl ZoneEditor for Editor {
                     None => Ok(None),
                 }
             }
-            Ok(_) | Err(dcv_provider::dns::DnsError::Refused { .. }) => Ok(None),
-            Err(error) => Err(ProviderError::new(ErrorKind::Unavailable, error.to_string()).because(error)),
+            Ok(_) | Err(DnsError::Refused { .. }) => Ok(None),
+            Err(error) => Err(self.unavailable(&error).because(error)),
         }
     }
 
-    /// A signed question for the zone's SOA record: the server checks the key as it would for an update. Without a key, or
-    /// where the server takes no notice of signatures on questions, an UPDATE that removes values which are not there: the
-    /// server checks all that it checks, and changes nothing.
+    /// A signed question for the zone's SOA record: it costs no UPDATE, and the server checks the key as it would for one;
+    /// what the key may change only an UPDATE tells. Without a key, or where the server takes no notice of signatures on
+    /// questions, an UPDATE that removes values which are not there: the server checks all that it checks, and changes
+    /// nothing.
     async fn check(&self, zone: &Zone, records: &[ZoneRecord]) -> Result<()> {
         if self.signer.is_some() {
             let mut message = Message::new(rand::random(), MessageType::Query, OpCode::Query);
@@ -555,10 +594,12 @@ impl ZoneEditor for Editor {
         if !change.remove.is_empty() {
             self.remove(zone, &change.remove).await?;
         }
-        match self.add(zone, &change.add).await {
+        let additions: Vec<&ZoneRecord> = change.add.iter().collect();
+        match self.add(zone, &additions).await {
             Err(error) if error.kind == ErrorKind::Conflict => {
-                let missing = self.missing_aliases(zone, change.add.clone()).await?;
-                self.add(zone, &missing).await
+                let missing = try_join_all(additions.iter().map(|record| self.is_missing(zone, record))).await?;
+                let missing = additions.into_iter().zip(missing).filter(|(_, missing)| *missing);
+                self.add(zone, &missing.map(|(record, _)| record).collect::<Vec<_>>()).await
             }
             other => other,
         }

@@ -1,0 +1,639 @@
+//! `dcv.toml`: reading it, and saying where it is wrong.
+//!
+//! An error names file, line and field, what is wrong and the way out; the line itself is never shown, since it may hold a
+//! secret. Fields are described in the configuration chapter of the documentation; everything has a default but what only
+//! the customer can know. What a provider's own table may hold is the provider's business.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    net::{IpAddr, SocketAddr},
+    ops::Range,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use certcentral::{Client, DcvScope};
+use dcv_core::{
+    CnameRule, Method, Placement, Route, Router, Settings, TokenSource, TxtOwner, key::KeyKind, name::DnsName,
+    propagation::Policy,
+};
+use dcv_provider::{
+    dns::{Dns, is_within},
+    secret::Secret,
+};
+use jiff::civil::Date;
+use serde::{Deserialize, Deserializer, de};
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
+
+use crate::{
+    args,
+    exit::{Code, Failure, Result, code_of_provider, did_you_mean},
+    providers::{self, Build, KINDS},
+};
+
+/// Everything that was configured, checked as far as it can be without asking anybody.
+pub(crate) struct Config {
+    ca: Ca,
+    pub(crate) defaults: Defaults,
+    state: State,
+    dns: DnsSection,
+    propagation: Propagation,
+    providers: BTreeMap<String, Provider>,
+    /// From suffix (empty: every name) to the names of providers.
+    routes: BTreeMap<String, Vec<String>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Wire {
+    ca: Ca,
+    defaults: Defaults,
+    state: State,
+    dns: DnsSection,
+    propagation: Propagation,
+    /// Read by [`Document::providers`]; here for the list of fields that an error gives.
+    #[serde(rename = "provider")]
+    _provider: de::IgnoredAny,
+    route: BTreeMap<Spanned<String>, Targets>,
+}
+
+#[derive(Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Ca {
+    #[serde(deserialize_with = "ca_url")]
+    url: String,
+    key: Secret,
+}
+
+impl Default for Ca {
+    fn default() -> Self {
+        Self { url: certcentral::US.to_owned(), key: Secret::Env { env: "DIGICERT_API_KEY".to_owned() } }
+    }
+}
+
+/// What an order is made of when the command line does not say.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Defaults {
+    pub(crate) product: Option<String>,
+    pub(crate) organization: Option<u64>,
+    pub(crate) method: Method,
+    txt: TxtOwner,
+    cname: CnameRule,
+    pub(crate) tokens: TokenSource,
+    #[serde(deserialize_with = "scope")]
+    pub(crate) scope: Option<DcvScope>,
+    pub(crate) key_type: KeyKind,
+    pub(crate) out: Option<String>,
+    validity_days: Option<u64>,
+    validity_years: Option<u64>,
+    #[serde(deserialize_with = "date")]
+    valid_till: Option<Date>,
+    #[serde(deserialize_with = "duration")]
+    wait: Option<Duration>,
+    pub(crate) skip_approval: Option<bool>,
+    pub(crate) payment_method: Option<String>,
+    pub(crate) division: Option<u64>,
+}
+
+impl Defaults {
+    pub(crate) fn placement(&self) -> Placement {
+        Placement { txt: self.txt, cname: self.cname }
+    }
+
+    pub(crate) fn validity(&self) -> args::Validity {
+        args::Validity {
+            validity_days: self.validity_days,
+            validity_years: self.validity_years,
+            valid_till: self.valid_till,
+        }
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct State {
+    path: Option<PathBuf>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct DnsSection {
+    #[serde(deserialize_with = "resolvers")]
+    resolvers: Vec<SocketAddr>,
+    authority_port: Option<u16>,
+    #[serde(deserialize_with = "duration")]
+    timeout: Option<Duration>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Propagation {
+    enabled: Option<bool>,
+    every_server: Option<bool>,
+    #[serde(deserialize_with = "resolvers")]
+    resolvers: Vec<SocketAddr>,
+    rounds: Option<u32>,
+    #[serde(deserialize_with = "duration")]
+    give_up_after: Option<Duration>,
+    http_port: Option<u16>,
+    https_port: Option<u16>,
+}
+
+/// One provider or several.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "a provider's name, or a list of them")]
+enum Targets {
+    One(String),
+    Several(Vec<String>),
+}
+
+struct Provider {
+    /// `dcv.toml:12: provider.corp`, for errors that only show when it is built.
+    place: String,
+    build: Build,
+}
+
+impl Config {
+    /// Reads the file that was asked for, else the first of the usual ones, else takes what needs none.
+    pub(crate) fn load(asked: Option<&Path>) -> Result<Self> {
+        let path = match asked {
+            Some(path) => path.to_owned(),
+            None => match usual_places().into_iter().find(|path| path.is_file()) {
+                Some(path) => path,
+                None => return Self::parse("", Path::new("dcv.toml")),
+            },
+        };
+        let text = std::fs::read_to_string(&path).map_err(|error| {
+            Failure::usage("config", format!("`{}` cannot be read: {error}; check the path", path.display()))
+        })?;
+        let config = Self::parse(&text, &path)?;
+        config.check_mode(&path)?;
+        Ok(config)
+    }
+
+    /// Reads a configuration; `path` is what errors call it.
+    pub(crate) fn parse(text: &str, path: &Path) -> Result<Self> {
+        let document = Document { text, path };
+        let mut tree = DeTable::parse(text).map_err(|error| document.error("", error))?;
+        let providers = match tree.get_mut().remove("provider") {
+            Some(tables) => document.providers(tables)?,
+            None => BTreeMap::new(),
+        };
+        let wire = Wire::deserialize(toml::Deserializer::from(tree)).map_err(|error| document.error("", error))?;
+        let mut routes = BTreeMap::new();
+        for (suffix, targets) in wire.route {
+            let at = document.place(suffix.span(), &format!("route.\"{}\"", suffix.get_ref()));
+            let targets = match targets {
+                Targets::One(one) => vec![one],
+                Targets::Several(several) => several,
+            };
+            for target in &targets {
+                known_provider(&providers, target).map_err(|message| Failure::usage(&at, message))?;
+            }
+            routes.insert(route_suffix(suffix.get_ref()).map_err(|message| Failure::usage(&at, message))?, targets);
+        }
+        let Wire { ca, defaults, state, dns, propagation, .. } = wire;
+        let given = [
+            ("validity_days", defaults.validity_days.is_some()),
+            ("validity_years", defaults.validity_years.is_some()),
+            ("valid_till", defaults.valid_till.is_some()),
+        ];
+        if let [first, second, ..] = given.iter().filter(|(_, given)| *given).collect::<Vec<_>>()[..] {
+            let message = format!("{} and {} contradict each other; keep one of them", first.0, second.0);
+            return Err(Failure::usage(&format!("{}: defaults", path.display()), message));
+        }
+        Ok(Self { ca, defaults, state, dns, propagation, providers, routes })
+    }
+
+    /// A key that stands in the file itself makes the file a secret.
+    fn check_mode(&self, path: &Path) -> Result<()> {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = std::fs::metadata(path).map_or(0, |meta| meta.permissions().mode() & 0o777);
+        if matches!(self.ca.key, Secret::Inline(_)) && mode & 0o037 != 0 {
+            let message = format!(
+                "the key stands in `{0}`, which has mode {mode:04o}, so others can get at it; chmod 600 {0}, or use key = {{ file = … }}",
+                path.display()
+            );
+            return Err(Failure::usage("ca.key", message));
+        }
+        Ok(())
+    }
+
+    /// A client of the account.
+    pub(crate) async fn client(&self) -> Result<Client> {
+        let key = self.ca.key.read("ca.key").await.map_err(|error| Failure::new(Code::Usage, error.to_string()))?;
+        let agent = concat!("dcv/", env!("CARGO_PKG_VERSION"));
+        Client::builder(key)
+            .base_url(&self.ca.url)
+            .user_agent(agent)
+            .build()
+            .map_err(|error| Failure::new(Code::Usage, format!("ca: {error}")))
+    }
+
+    /// Where DNS questions go.
+    pub(crate) fn dns(&self) -> Result<Dns> {
+        let mut dns = if self.dns.resolvers.is_empty() {
+            Dns::system().map_err(|error| {
+                Failure::usage("dns.resolvers", format!("{error}; name resolvers in the configuration"))
+            })?
+        } else {
+            Dns::new(self.dns.resolvers.clone())
+        };
+        if let Some(port) = self.dns.authority_port {
+            dns = dns.with_authority_port(port);
+        }
+        if let Some(deadline) = self.dns.timeout {
+            dns = dns.with_deadline(deadline);
+        }
+        Ok(dns)
+    }
+
+    /// How patient a run is.
+    pub(crate) fn settings(&self, wait: Option<Duration>) -> Settings {
+        let usual = Settings::default();
+        let (wished, policy) = (&self.propagation, Policy::default());
+        Settings {
+            wait: wait.or(self.defaults.wait).unwrap_or(usual.wait),
+            propagation: Policy {
+                enabled: wished.enabled.unwrap_or(policy.enabled),
+                every_server: wished.every_server.unwrap_or(policy.every_server),
+                resolvers: wished.resolvers.clone(),
+                rounds: wished.rounds.unwrap_or(policy.rounds),
+                give_up_after: wished.give_up_after.unwrap_or(policy.give_up_after),
+                web_ports: (
+                    wished.http_port.unwrap_or(policy.web_ports.0),
+                    wished.https_port.unwrap_or(policy.web_ports.1),
+                ),
+                ..policy
+            },
+            ..usual
+        }
+    }
+
+    /// The journal's file: as configured, else where the system keeps state.
+    pub(crate) fn journal(&self) -> PathBuf {
+        let home_state = || {
+            let xdg = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+            let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/state"));
+            xdg.or(home).map(|path| path.join("dcv/journal.sqlite"))
+        };
+        let configured = self.state.path.clone();
+        let system = || PathBuf::from("/var/lib/dcv/journal.sqlite");
+        match configured {
+            Some(path) => path,
+            None if rustix::process::geteuid().is_root() && std::env::var_os("XDG_STATE_HOME").is_none() => system(),
+            None => home_state().unwrap_or_else(system),
+        }
+    }
+
+    /// The providers that these names may need, by suffix. Others are not built, so that their secrets need not be there.
+    /// `overrides` are `PROVIDER` (for every name, instead of all routes) and `NAME=PROVIDER`.
+    pub(crate) async fn router(&self, names: &[DnsName], overrides: &[String], dns: &Dns) -> Result<Router> {
+        let mut routes = self.routes.clone();
+        if routes.is_empty() && self.providers.len() == 1 {
+            routes.insert(String::new(), self.providers.keys().cloned().collect());
+        }
+        let wrong = |message: String| Failure::usage("--provider", message);
+        let everywhere: Vec<String> = overrides.iter().filter(|text| !text.contains('=')).cloned().collect();
+        if !everywhere.is_empty() {
+            routes = BTreeMap::from([(String::new(), everywhere)]);
+        }
+        let mut for_suffix: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for (suffix, provider) in overrides.iter().filter_map(|text| text.split_once('=')) {
+            for_suffix.entry(route_suffix(suffix).map_err(wrong)?).or_default().push(provider.to_owned());
+        }
+        routes.extend(for_suffix);
+
+        let mut built: BTreeMap<&str, Route> = BTreeMap::new();
+        let mut router = Router::new();
+        for (suffix, labels) in &routes {
+            if !names.iter().any(|name| concerns(suffix, name.base())) {
+                continue;
+            }
+            for label in labels {
+                let provider = known_provider(&self.providers, label).map_err(wrong)?;
+                let route = match built.get(label.as_str()) {
+                    Some(route) => route.clone(),
+                    None => {
+                        let made = (provider.build)(dns.clone()).await.map_err(|error| {
+                            Failure::new(code_of_provider(&error), format!("{}: {error}", provider.place))
+                        })?;
+                        let route = Route { label: label.clone(), provider: made };
+                        built.insert(label, route.clone());
+                        route
+                    }
+                };
+                router.add(suffix, route);
+            }
+        }
+        Ok(router)
+    }
+}
+
+/// Whether proofs for `name` or its parents may be routed by `suffix`.
+fn concerns(suffix: &str, name: &str) -> bool {
+    let domain = suffix.strip_prefix("_dnsauth.").unwrap_or(suffix);
+    suffix.is_empty() || is_within(name, domain)
+}
+
+fn known_provider<'p>(
+    providers: &'p BTreeMap<String, Provider>,
+    label: &str,
+) -> std::result::Result<&'p Provider, String> {
+    providers.get(label).ok_or_else(|| {
+        let near = did_you_mean(label, providers.keys().map(String::as_str));
+        format!("there is no provider `{label}`{near}; add [provider.{label}], `dcv providers` shows examples")
+    })
+}
+
+/// A suffix as the router wants it: `*` and nothing are every name, Unicode becomes A-labels.
+fn route_suffix(text: &str) -> std::result::Result<String, String> {
+    let plain = text.strip_prefix("*.").unwrap_or(text).trim_end_matches('.').to_ascii_lowercase();
+    if plain.is_empty() || plain == "*" {
+        return Ok(String::new());
+    }
+    if !plain.is_ascii() {
+        return DnsName::parse(&plain).map(|name| name.as_str().to_owned()).map_err(|error| error.to_string());
+    }
+    let legal =
+        |label: &str| !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
+    if plain.split('.').all(legal) {
+        Ok(plain)
+    } else {
+        Err(format!("`{text}` is no domain name; write the domain, or \"*\" for every name"))
+    }
+}
+
+fn usual_places() -> Vec<PathBuf> {
+    let xdg = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".config"));
+    let user = xdg.or(home).map(|path| path.join("dcv/dcv.toml"));
+    [Some(PathBuf::from("dcv.toml")), user, Some(PathBuf::from("/etc/dcv/dcv.toml"))].into_iter().flatten().collect()
+}
+
+// ---- reading, and saying where it went wrong
+
+struct Document<'t> {
+    text: &'t str,
+    path: &'t Path,
+}
+
+impl<'t> Document<'t> {
+    fn providers(&self, tables: Spanned<DeValue<'t>>) -> Result<BTreeMap<String, Provider>> {
+        let span = tables.span();
+        let DeValue::Table(tables) = tables.into_inner() else {
+            let at = self.place(span, "provider");
+            return Err(Failure::usage(&at, "providers have names; write [provider.NAME]"));
+        };
+        let mut providers = BTreeMap::new();
+        for (label, table) in tables {
+            let field = format!("provider.{}", label.get_ref());
+            let place = self.place(label.span(), &field);
+            let span = table.span();
+            let DeValue::Table(mut table) = table.into_inner() else {
+                return Err(Failure::usage(&place, "it is not a table; write [provider.NAME] and its fields below"));
+            };
+            let known = || KINDS.iter().map(|kind| kind.descriptor.id);
+            let types = known().collect::<Vec<_>>().join(", ");
+            let Some(id) = table.remove("type") else {
+                return Err(Failure::usage(&place, format!("`type` is missing; give one of {types}")));
+            };
+            let Some(kind) = id.get_ref().as_str().and_then(providers::find) else {
+                let given = id.get_ref().as_str().unwrap_or("");
+                let at = self.place(id.span(), &format!("{field}.type"));
+                let near = did_you_mean(given, known());
+                return Err(Failure::usage(&at, format!("`{given}` is no type of provider{near}; use one of {types}")));
+            };
+            let build = (kind.read)(Spanned::new(span, table).into()).map_err(|error| {
+                let error = self.error(&field, error);
+                // Positions inside a table without one of their own are its header's.
+                if error.message.contains(':') { error } else { Failure::usage(&place, error.message) }
+            })?;
+            providers.insert(label.get_ref().to_string(), Provider { place, build });
+        }
+        Ok(providers)
+    }
+
+    /// `dcv.toml:12: field`.
+    fn place(&self, span: Range<usize>, field: &str) -> String {
+        let line = self.text.get(..span.start).map_or(1, |before| before.matches('\n').count() + 1);
+        match field {
+            "" => format!("{}:{line}", self.path.display()),
+            _ => format!("{}:{line}: {field}", self.path.display()),
+        }
+    }
+
+    /// Words for an error of the parser. Its own rendering would show the line.
+    fn error(&self, within: &str, mut error: toml::de::Error) -> Failure {
+        error.set_input(None);
+        let text = error.to_string();
+        let inner = text.trim_end().rsplit_once("\nin `").map_or("", |(_, keys)| keys.trim_end_matches('`'));
+        let field = match (within, inner) {
+            ("", inner) => inner.to_owned(),
+            (within, "") => within.to_owned(),
+            (within, inner) => format!("{within}.{inner}"),
+        };
+        let mut message = error.message().trim().replace('\n', "; ");
+        let may_be_secret = field.starts_with("provider.") || field.starts_with("ca");
+        if may_be_secret
+            && let Some((before, rest)) = message.split_once("string \"")
+            && let Some((_, after)) = rest.rsplit_once('"')
+        {
+            message = format!("{before}a string{after}");
+        }
+        if message.contains("untagged enum Secret") {
+            message =
+                "a secret is written { env = \"NAME\" }, { file = \"PATH\" }, { command = [\"PROGRAM\"] } or \"…\""
+                    .to_owned();
+        }
+        if message.starts_with("unknown ") {
+            let words: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
+            if let Some((given, known)) = words.split_first() {
+                message += &did_you_mean(given, known.iter().copied());
+            }
+        }
+        let at = match error.span() {
+            Some(span) => self.place(span, &field),
+            None => format!("{}: {field}", self.path.display()),
+        };
+        Failure::usage(&at, message)
+    }
+}
+
+fn text_as<'de, D: Deserializer<'de>, T, E: fmt::Display>(
+    deserializer: D,
+    read: impl FnOnce(&str) -> std::result::Result<T, E>,
+) -> std::result::Result<T, D::Error> {
+    read(&String::deserialize(deserializer)?).map_err(de::Error::custom)
+}
+
+fn ca_url<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<String, D::Error> {
+    text_as(deserializer, |text| match text {
+        "us" => Ok(certcentral::US.to_owned()),
+        "eu" => Ok(certcentral::EU.to_owned()),
+        url if url.starts_with("https://") || url.starts_with("http://") => Ok(url.to_owned()),
+        other => Err(format!("`{other}` is neither us nor eu nor a URL; write e.g. url = \"eu\"")),
+    })
+}
+
+fn scope<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<DcvScope>, D::Error> {
+    text_as(deserializer, |text| match DcvScope::from(text) {
+        DcvScope::Other(other) => Err(format!("`{other}` is no scope; use base_domain or fqdn")),
+        known => Ok(Some(known)),
+    })
+}
+
+fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<Duration>, D::Error> {
+    text_as(deserializer, args::duration).map(Some)
+}
+
+/// A date in quotes or, as TOML has them, without.
+fn date<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<Date>, D::Error> {
+    let text = toml::Value::deserialize(deserializer)?;
+    let text = text.as_str().map_or_else(|| text.to_string(), str::to_owned);
+    text.parse().map(Some).map_err(|_| de::Error::custom(format!("`{text}` is no date; write it like 2027-06-09")))
+}
+
+fn resolvers<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Vec<SocketAddr>, D::Error> {
+    let read = |text: &String| {
+        let with_port = text.parse::<SocketAddr>().ok();
+        with_port.or_else(|| text.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, 53))).ok_or_else(|| {
+            de::Error::custom(format!("`{text}` is no address of a resolver; write it like 192.0.2.1:53"))
+        })
+    };
+    Vec::<String>::deserialize(deserializer)?.iter().map(read).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"
+[ca]
+url = "eu"
+key = { env = "DIGICERT_API_KEY" }
+[defaults]
+product = "ssl_basic"
+organization = 123456
+method = "dns-cname-token"
+txt = "dnsauth"
+scope = "fqdn"
+key_type = "rsa3072"
+out = "/etc/ssl/{name}"
+valid_till = 2027-06-09
+wait = "2h"
+[state]
+path = "/var/lib/dcv/j.sqlite"
+[dns]
+resolvers = ["127.0.0.1:5353", "192.0.2.1"]
+authority_port = 5353
+[propagation]
+rounds = 2
+give_up_after = "5m"
+http_port = 8080
+[provider.corp]
+type = "rfc2136"
+server = "ns1.corp.example:53"
+[provider.corp.tsig]
+name = "dcv-key"
+algorithm = "hmac-sha256"
+secret = { file = "/nowhere" }
+[provider.web1]
+type = "webroot"
+root = "/srv/web"
+[route]
+"example.com" = "corp"
+"*.Shop.example.com." = ["web1", "corp"]
+"bücher.de" = "corp"
+"*" = "corp"
+"#;
+
+    fn parse(text: &str) -> Result<Config> {
+        Config::parse(text, Path::new("dcv.toml"))
+    }
+
+    #[test]
+    fn everything_can_be_said() {
+        let config = parse(GOOD).expect("it is good");
+        assert_eq!(config.ca.url, certcentral::EU);
+        assert_eq!(config.defaults.method, Method::DnsCnameToken);
+        assert_eq!(config.defaults.scope, Some(DcvScope::Fqdn));
+        assert_eq!(config.defaults.valid_till, Some(jiff::civil::date(2027, 6, 9)));
+        assert_eq!(config.dns.resolvers[1], "192.0.2.1:53".parse().expect("an address"));
+        assert_eq!(config.journal(), Path::new("/var/lib/dcv/j.sqlite"));
+        let settings = config.settings(None);
+        assert_eq!((settings.wait.as_secs(), settings.propagation.rounds), (7200, 2));
+        assert_eq!(settings.propagation.web_ports, (8080, 443));
+        let suffixes: Vec<&str> = config.routes.keys().map(String::as_str).collect();
+        assert_eq!(suffixes, ["", "example.com", "shop.example.com", "xn--bcher-kva.de"]);
+        assert_eq!(config.settings(Some(Duration::from_secs(1))).wait.as_secs(), 1);
+        assert!(parse("").is_ok());
+    }
+
+    #[test]
+    fn mistakes_are_named_with_their_place_and_secrets_are_not() {
+        let table: &[(&str, &[&str])] = &[
+            ("[ca]\nurl = \"asia\"", &["dcv.toml:2: ca.url: ", "`asia`", "eu"]),
+            ("[ca]\nkye = \"planted\"", &["dcv.toml:2: ca", "`kye`", "did you mean `key`"]),
+            ("[ca]\nkey = \"planted", &["dcv.toml:2: "]),
+            ("[ca]\nkey = { evn = \"planted\" }", &["dcv.toml:2: ca.key: a secret is written"]),
+            (
+                "[ca]\nkey = \"planted\"\n\n[defaults]\nproduct = 5",
+                &["dcv.toml:5: defaults.product: ", "expected a string"],
+            ),
+            ("[defaults]\norganization = \"ten\"", &["dcv.toml:2: defaults.organization: ", "\"ten\"", "u64"]),
+            ("[defaults]\nmethod = \"dns-txt\"", &["dcv.toml:2: defaults.method: ", "did you mean `dns-txt-token`"]),
+            ("[defaults]\nkey_type = \"rsa1024\"", &["dcv.toml:2: defaults.key_type: ", "`rsa1024`", "rsa2048"]),
+            ("[defaults]\nwait = \"10\"", &["dcv.toml:2: defaults.wait: `10` is no duration", "10m"]),
+            ("[defaults]\nvalid_till = \"soon\"", &["dcv.toml:2: defaults.valid_till: `soon` is no date"]),
+            ("[defaults]\nvalidity_days = 90\nvalidity_years = 1", &["validity_days and validity_years contradict"]),
+            ("[dns]\nresolvers = [\"ns1\"]", &["dcv.toml:2: dns.resolvers", "`ns1` is no address", "192.0.2.1:53"]),
+            ("[default]\n", &["dcv.toml:1: ", "`default`", "did you mean `defaults`"]),
+            ("provider = 1", &["dcv.toml:1: provider: ", "[provider.NAME]"]),
+            ("[provider.a]\nserver = \"x\"", &["dcv.toml:1: provider.a: `type` is missing", "rfc2136", "webroot"]),
+            ("\n[provider.a]\ntype = \"rfc-2136\"", &["dcv.toml:3: provider.a.type: ", "did you mean `rfc2136`"]),
+            (
+                "[provider.a]\ntype = \"rfc2136\"\nsever = \"planted\"",
+                &["dcv.toml:3: provider.a", "`sever`", "did you mean `server`"],
+            ),
+            ("[provider.a]\ntype = \"rfc2136\"", &["dcv.toml:1: provider.a: ", "missing field `server`"]),
+            (
+                "[provider.a]\ntype = \"rfc2136\"\nserver = \"s\"\ntsig = \"planted\"",
+                &["dcv.toml:4: provider.a.tsig: ", "a string, expected"],
+            ),
+            (
+                "[provider.corp]\ntype = \"webroot\"\nroot = \"/r\"\n[route]\n\"example.com\" = \"crop\"",
+                &["dcv.toml:5: route.\"example.com\": ", "`crop`", "did you mean `corp`"],
+            ),
+            ("[route]\n\"example.com\" = 5", &["dcv.toml:2: route.example.com", "a provider's name, or a list"]),
+        ];
+        for (text, parts) in table {
+            let Err(failure) = parse(text) else { panic!("this was taken: {text}") };
+            assert_eq!(failure.code, Code::Usage);
+            assert!(!failure.message.contains('\n'), "more than a line: {}", failure.message);
+            assert!(!failure.message.contains("planted"), "it shows a secret: {}", failure.message);
+            for part in *parts {
+                assert!(failure.message.contains(part), "`{part}` is missing in: {}", failure.message);
+            }
+        }
+    }
+
+    #[test]
+    fn only_routes_that_may_be_asked_concern_a_name() {
+        for (suffix, name, concerned) in [
+            ("", "www.example.com", true),
+            ("example.com", "www.example.com", true),
+            ("com", "www.example.com", true),
+            ("_dnsauth.example.com", "www.example.com", true),
+            ("www.example.com", "example.com", false),
+            ("ample.com", "www.example.com", false),
+        ] {
+            assert_eq!(concerns(suffix, name), concerned, "{suffix} {name}");
+        }
+    }
+}

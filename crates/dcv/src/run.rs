@@ -1,0 +1,401 @@
+//! `dcv issue`, `resume`, `cancel` and `status`: runs of the core, begun, continued, ended and looked at.
+
+use std::{future::Future, path::Path, time::Duration};
+
+use comfy_table::{ContentArrangement, Table, presets};
+use dcv_core::{
+    Dcv, Error, Outcome, RunId,
+    certificate::{CERT_FILE, CHAIN_FILE, FULLCHAIN_FILE, KEY_FILE},
+    journal::{Journal, JournalError, SqliteJournal, Stamped, Which},
+    name::DnsName,
+    state::{End, Entry, Run},
+};
+use dcv_provider::{Proof, dns::Dns};
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{
+    args,
+    config::Config,
+    exit::{Code, Failure, Result},
+    request::{Prepared, check_account, discard_key},
+    show::{BOLD, GOOD, Progress, Screen},
+};
+
+/// Orders, proves, waits, and brings home.
+pub(crate) async fn issue(config: &Config, screen: Screen, args: &args::Issue) -> Result<Code> {
+    let mut prepared = Prepared::new(config, args)?;
+    for (name, wildcard) in &prepared.covered {
+        screen.note(format!("note: {name} is covered by {wildcard} already"));
+    }
+    let dns = config.dns()?;
+    let router = config.router(&prepared.request.names, &args.provider, &dns).await?;
+    let client = config.client().await?;
+    check_account(&client, &prepared.request).await?;
+    let progress = screen.progress(false);
+    let builder =
+        Dcv::builder(client).router(router).dns(dns).settings(config.settings(args.wait)).observer(progress.observer());
+    if args.dry_run {
+        let plan = builder.build().await?.plan(&prepared.request).await?;
+        let places: Vec<String> =
+            plan.places.iter().map(|p| format!("  {} in {} ({})", p.target, p.within, p.provider)).collect();
+        let order = serde_json::to_string_pretty(&plan.order).unwrap_or_default();
+        let text = format!(
+            "to be proved: {}\nproofs would go to:\n{}\norder for {}:\n{order}\nnothing was ordered or changed",
+            plan.domains.join(", "),
+            places.join("\n"),
+            plan.product
+        );
+        screen.result(text, json!({ "result": "plan", "plan": plan }));
+        return Ok(Code::Done);
+    }
+    let dcv = builder.journal_at(config.journal()).build().await?;
+    prepared.write_key()?;
+    let output = prepared.request.output.clone();
+    let result = interruptible(dcv.issue(prepared.request)).await;
+    progress.end();
+    let Some(run) = progress.run() else {
+        // Nothing was begun, so nobody will ever want the key.
+        discard_key(output.as_ref());
+        return match result {
+            Some(Err(error)) => Err(error.into()),
+            _ => Err(Failure::new(Code::Interrupted, "nothing was ordered")),
+        };
+    };
+    conclude(&dcv, screen, &run, result).await
+}
+
+/// Goes on with runs where they were left, all at once.
+pub(crate) async fn resume(config: &Config, screen: Screen, args: &args::Resume) -> Result<Code> {
+    let journal = open_journal(config).await?;
+    let runs = match &journal {
+        Some(journal) if args.all => journal.runs(Which::Open).await?,
+        Some(_) => args.runs.clone(),
+        None if args.all => Vec::new(),
+        None => return Err(JournalError::Unknown(args.runs[0].clone()).into()),
+    };
+    let Some(journal) = journal.filter(|_| !runs.is_empty()) else {
+        screen.result("no open runs", json!({ "result": "done", "runs": [] }));
+        return Ok(Code::Done);
+    };
+    let progress = screen.progress(runs.len() > 1);
+    let dcv = take_up(config, journal, &runs, &args.provider, args.wait, &progress).await?;
+    let results = interruptible(join_all(runs.iter().map(|run| dcv.resume(run)))).await;
+    progress.end();
+    let Some(results) = results else {
+        return Err(Failure::new(Code::Interrupted, "all is in the journal; `dcv resume --all` goes on"));
+    };
+    let mut worst = Code::Done;
+    for (run, result) in runs.iter().zip(results) {
+        let code = match conclude(&dcv, screen, run, Some(result)).await {
+            Ok(code) => code,
+            Err(failure) if runs.len() == 1 => return Err(failure),
+            Err(failure) => {
+                screen.failure(&failure);
+                failure.code
+            }
+        };
+        worst = worse(worst, code);
+    }
+    Ok(worst)
+}
+
+/// Cancels a run's order and takes its proofs back.
+pub(crate) async fn cancel(config: &Config, screen: Screen, args: &args::Cancel) -> Result<Code> {
+    let unknown = || JournalError::Unknown(args.run.clone());
+    let journal = open_journal(config).await?.ok_or_else(unknown)?;
+    let progress = screen.progress(false);
+    let runs = std::slice::from_ref(&args.run);
+    let dcv = take_up(config, journal, runs, &args.provider, None, &progress).await?;
+    let result = interruptible(dcv.cancel(&args.run, &args.reason)).await;
+    progress.end();
+    match result {
+        Some(Ok(())) => {
+            let left = close_books(&dcv, &args.run).await;
+            screen.result(format!("run {} is canceled", args.run), json!({ "result": "canceled", "run": args.run }));
+            Ok(left_behind(screen, &args.run, &left))
+        }
+        Some(Err(error)) => Err(error.into()),
+        None => Err(interrupted(&args.run)),
+    }
+}
+
+/// Lists runs, or tells all of one.
+pub(crate) async fn status(config: &Config, screen: Screen, args: &args::Status) -> Result<Code> {
+    let which = if args.all || args.run.is_some() { Which::All } else { Which::Open };
+    let mut known: Vec<(Run, Vec<Stamped>)> = Vec::new();
+    if let Some(journal) = open_journal(config).await? {
+        for id in journal.runs(which).await? {
+            let entries = journal.read(&id).await?;
+            known.extend(Run::fold(id, &entries).map(|run| (run, entries)));
+        }
+    }
+    if let Some(wanted) = &args.run {
+        let is_it = |run: &Run| run.id.as_str() == wanted || run.order_id.is_some_and(|id| id.to_string() == *wanted);
+        let Some((run, entries)) = known.iter().find(|(run, _)| is_it(run)) else {
+            let message =
+                format!("`{wanted}` is neither a run nor an order of the journal; `dcv status --all` lists them");
+            return Err(Failure::usage("run", message));
+        };
+        let mut json = describe(run, entries);
+        json["entries"] = json!(entries);
+        screen.result(in_full(screen, run, entries), json);
+        return Ok(Code::Done);
+    }
+    let rows: Vec<Value> = known.iter().map(|(run, entries)| describe(run, entries)).collect();
+    if known.is_empty() {
+        screen.result(if args.all { "no runs" } else { "no open runs" }, json!({ "runs": rows }));
+        return Ok(Code::Done);
+    }
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_header(["RUN", "ORDER", "NAMES", "STAGE", "WHO MUST ACT"].map(|head| screen.on_out(BOLD, head)));
+    for (run, entries) in &known {
+        let order = run.order_id.map_or_else(|| "-".to_owned(), |id| id.to_string());
+        table.add_row([run.id.to_string(), order, names(run), run.stage().to_owned(), who_must_act(run, entries)]);
+    }
+    screen.result(table.trim_fmt(), json!({ "runs": rows }));
+    Ok(Code::Done)
+}
+
+// ---- parts
+
+/// The journal, unless there is none yet: looking must not make one.
+async fn open_journal(config: &Config) -> Result<Option<SqliteJournal>> {
+    let path = config.journal();
+    if !path.exists() {
+        return Ok(None);
+    }
+    Ok(Some(SqliteJournal::open(path).await?))
+}
+
+/// Everything that is needed to work on runs of the journal.
+async fn take_up(
+    config: &Config,
+    journal: SqliteJournal,
+    runs: &[RunId],
+    providers: &[String],
+    wait: Option<Duration>,
+    progress: &Progress,
+) -> Result<Dcv> {
+    let mut names: Vec<DnsName> = Vec::new();
+    for id in runs {
+        let run = Run::fold(id.clone(), &journal.read(id).await?).ok_or_else(|| JournalError::Unknown(id.clone()))?;
+        names.extend(run.request.names);
+    }
+    let dns: Dns = config.dns()?;
+    let router = config.router(&names, providers, &dns).await?;
+    Ok(Dcv::builder(config.client().await?)
+        .router(router)
+        .dns(dns)
+        .journal(std::sync::Arc::new(journal))
+        .settings(config.settings(wait))
+        .observer(progress.observer())
+        .build()
+        .await?)
+}
+
+/// Does `work` until it is done, or somebody wants us to stop. What was begun is in the journal.
+pub(crate) async fn interruptible<T>(work: impl Future<Output = T>) -> Option<T> {
+    let stopped = async {
+        let Ok(mut terminated) = signal(SignalKind::terminate()) else { return std::future::pending().await };
+        tokio::select! {
+            done = tokio::signal::ctrl_c() => if done.is_err() { std::future::pending::<()>().await },
+            _ = terminated.recv() => {}
+        }
+    };
+    tokio::select! {
+        biased;
+        () = stopped => None,
+        result = work => Some(result),
+    }
+}
+
+fn interrupted(run: &RunId) -> Failure {
+    Failure::new(Code::Interrupted, format!("run {run} is in the journal; `dcv resume {run}` goes on"))
+}
+
+/// Says what came of a run.
+async fn conclude(dcv: &Dcv, screen: Screen, run: &RunId, result: Option<dcv_core::Result<Outcome>>) -> Result<Code> {
+    match result {
+        None => Err(interrupted(run)),
+        Some(Ok(Outcome::Issued(issued))) => {
+            let dir = find(dcv, run).await.and_then(|run| run.request.output).map(|output| output.dir);
+            let names = issued.chain.names().join(", ");
+            let until = issued.chain.not_after().strftime("%Y-%m-%d");
+            let order = issued.order_id.map(|id| format!(", order {id}")).unwrap_or_default();
+            let home = dir.as_deref().map(|dir| format!(" in {}", dir.display())).unwrap_or_default();
+            let text = format!("{} {names}{home} (valid until {until}{order})", screen.on_out(GOOD, "issued:"));
+            screen.result(
+                text,
+                json!({
+                    "result": "issued",
+                    "run": run,
+                    "order_id": issued.order_id,
+                    "names": issued.chain.names(),
+                    "serial": issued.chain.serial(),
+                    "not_before": issued.chain.not_before().to_string(),
+                    "not_after": issued.chain.not_after().to_string(),
+                    "files": dir.as_deref().map(files),
+                    "left_behind": issued.left_behind,
+                }),
+            );
+            Ok(left_behind(screen, run, &issued.left_behind))
+        }
+        Some(Ok(Outcome::Waiting(waiting))) => {
+            let order_id = find(dcv, run).await.and_then(|run| run.order_id);
+            screen.result(
+                format!("{waiting}\nrun {run} stays open; `dcv resume {run}` goes on"),
+                json!({
+                    "result": "waiting", "run": run, "order_id": order_id, "on": waiting.on, "what": waiting.what,
+                }),
+            );
+            Ok(Code::Waiting)
+        }
+        Some(Err(error)) => {
+            let left = close_books(dcv, run).await;
+            let stays_open = dcv.runs(Which::Open).await.is_ok_and(|open| open.iter().any(|other| other.id == *run));
+            let says_so = matches!(error, Error::OutcomeUnknown { .. } | Error::Journal(_));
+            let mut failure = Failure::from(error);
+            if stays_open && !says_so {
+                failure.message = format!("{}; run {run} stays open: `dcv resume {run}` goes on", failure.message);
+            }
+            left_behind(screen, run, &left);
+            Err(failure)
+        }
+    }
+}
+
+/// After a run has ended badly: its key is of no use any more. Returns the proofs that may still be out there.
+async fn close_books(dcv: &Dcv, run: &RunId) -> Vec<Proof> {
+    let Some(run) = find(dcv, run).await else { return Vec::new() };
+    if run.end.is_some() {
+        discard_key(run.request.output.as_ref());
+        return run.shown.into_iter().collect();
+    }
+    Vec::new()
+}
+
+async fn find(dcv: &Dcv, id: &RunId) -> Option<Run> {
+    dcv.runs(Which::All).await.ok()?.into_iter().find(|run| run.id == *id)
+}
+
+fn left_behind(screen: Screen, run: &RunId, proofs: &[Proof]) -> Code {
+    if proofs.is_empty() {
+        return Code::Done;
+    }
+    for proof in proofs {
+        screen.warn(format!("left behind: {proof}"));
+    }
+    screen.warn(format!("`dcv resume {run}` tries again to remove what was left behind"));
+    Code::LeftBehind
+}
+
+fn files(dir: &Path) -> Value {
+    let path = |name: &str| Some(dir.join(name)).filter(|path| path.exists());
+    json!({
+        "dir": dir,
+        "cert": path(CERT_FILE), "chain": path(CHAIN_FILE), "fullchain": path(FULLCHAIN_FILE), "key": path(KEY_FILE),
+    })
+}
+
+/// The graver of two ends: failures before waiting, waiting before leftovers.
+fn worse(one: Code, other: Code) -> Code {
+    let rank = |code: Code| match code {
+        Code::Done => 0,
+        Code::LeftBehind => 1,
+        Code::Waiting => 2,
+        _ => 3,
+    };
+    if rank(other) > rank(one) { other } else { one }
+}
+
+// ---- looking at runs
+
+fn names(run: &Run) -> String {
+    let names: Vec<&str> = run.request.names.iter().map(DnsName::as_str).collect();
+    match names.as_slice() {
+        [first, second, third, rest @ ..] if !rest.is_empty() => {
+            format!("{first}, {second}, {third} and {} more", rest.len())
+        }
+        all => all.join(", "),
+    }
+}
+
+/// Somebody else while the last thing that happened was that we wait for them; else whoever runs this program.
+fn who_must_act(run: &Run, entries: &[Stamped]) -> String {
+    match entries.last().map(|stamped| &stamped.entry) {
+        _ if run.closed => "nobody".to_owned(),
+        Some(Entry::Waiting(waiting)) => format!("{}: {}", waiting.on, waiting.what),
+        _ => format!("you: dcv resume {}", run.id),
+    }
+}
+
+fn describe(run: &Run, entries: &[Stamped]) -> Value {
+    let waiting = match entries.last().map(|stamped| &stamped.entry) {
+        Some(Entry::Waiting(waiting)) if !run.closed => Some(waiting),
+        _ => None,
+    };
+    json!({
+        "run": run.id,
+        "began": run.began.to_string(),
+        "open": !run.closed,
+        "stage": run.stage(),
+        "who_must_act": who_must_act(run, entries),
+        "waiting": waiting,
+        "product": run.request.product,
+        "names": run.request.names,
+        "method": run.request.method,
+        "order_id": run.order_id,
+        "certificate_id": run.certificate_id,
+        "challenges": run.challenges,
+        "accepted": run.accepted,
+        "shown": run.shown,
+        "end": run.end,
+        "dir": run.request.output.as_ref().map(|output| &output.dir),
+        "stored": run.stored,
+    })
+}
+
+fn in_full(screen: Screen, run: &Run, entries: &[Stamped]) -> String {
+    let mut lines: Vec<(String, String)> = Vec::new();
+    let mut say = |label: &str, text: String| lines.push((label.to_owned(), text));
+    say("run", run.id.to_string());
+    say("stage", run.stage().to_owned());
+    say("to act", who_must_act(run, entries));
+    say("began", run.began.to_string());
+    say("names", run.request.names.iter().map(DnsName::as_str).collect::<Vec<_>>().join(", "));
+    say("product", run.request.product.clone());
+    say("method", run.request.method.to_string());
+    say("order", run.order_id.map_or_else(|| "none yet".to_owned(), |id| id.to_string()));
+    for challenge in run.challenges.iter().flatten() {
+        let state = if run.accepted.contains(&challenge.domain) { "accepted" } else { "open" };
+        say(&challenge.domain, format!("{state}: {}", challenge.proof));
+    }
+    for proof in &run.shown {
+        say("out there", proof.to_string());
+    }
+    if let Some(id) = run.certificate_id {
+        say("certificate", id.to_string());
+    }
+    match &run.end {
+        Some(End::Failed(reason)) => say("failed", reason.clone()),
+        Some(End::Canceled(reason)) => say("canceled", reason.clone()),
+        None => {}
+    }
+    if let Some(output) = &run.request.output {
+        let verb = if run.stored { "stored in" } else { "will be in" };
+        say(verb, output.dir.display().to_string());
+    }
+    for stamped in entries {
+        let json = serde_json::to_value(&stamped.entry).unwrap_or_default();
+        say(
+            &stamped.at.strftime("%Y-%m-%d %H:%M:%SZ").to_string(),
+            json["entry"].as_str().unwrap_or("?").replace('_', " "),
+        );
+    }
+    let lines: Vec<String> =
+        lines.iter().map(|(label, text)| format!("{} {text}", screen.on_out(BOLD, format!("{label:<21}")))).collect();
+    lines.join("\n")
+}

@@ -1,0 +1,110 @@
+//! `dcv sandbox`: the offline CertCentral as a server of its own, until somebody stops it.
+
+use std::{net::Ipv4Addr, path::Path};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use certcentral_sandbox::{ApiKey, Config as Account, Role, Sandbox, dns, va};
+use dcv_provider::dns::Dns;
+use rand::Rng;
+use secrecy::ExposeSecret;
+use serde_json::json;
+
+use crate::{
+    args,
+    exit::{Code, Failure, Result},
+    run::interruptible,
+    show::{BOLD, Screen},
+};
+
+const TSIG_KEY: &str = "dcv-key";
+
+/// Runs it.
+pub(crate) async fn sandbox(screen: Screen, args: &args::Sandbox) -> Result<Code> {
+    let mut account = match &args.account {
+        Some(path) => read_account(path)?,
+        None => Account::default(),
+    };
+    account.listen = args.listen;
+    account.state_dir = args.state.clone().or(account.state_dir);
+    if !args.key.is_empty() {
+        account.keys = args.key.iter().map(|key| ApiKey::new(key, Role::Administrator)).collect();
+    }
+    let zones = if args.zone.is_empty() { None } else { Some(Zones::start(args).await?) };
+    let asked = match &zones {
+        Some(zones) => vec![zones.server.addr()],
+        None if args.dns.is_empty() => Dns::system()
+            .map_err(|error| Failure::usage("--dns", format!("{error}; name the servers the CA shall ask")))?
+            .resolvers()
+            .to_vec(),
+        None => args.dns.clone(),
+    };
+    account.va =
+        va::Config { http_port: args.http_port, https_port: args.https_port, ..va::Config::with_dns(asked.clone()) };
+    let keys: Vec<String> = account.keys.iter().map(|key| key.key.expose_secret().to_owned()).collect();
+    let organizations: Vec<_> = account.organizations.iter().map(|o| json!({ "id": o.id, "name": o.name })).collect();
+    let sandbox = Sandbox::start(account).await.map_err(|error| Failure::usage("sandbox", error))?;
+
+    let label = |text: &str| screen.on_out(BOLD, format!("{text:<13}"));
+    let mut lines = vec![format!("{} {}", label("base URL"), sandbox.base_url())];
+    lines.extend(keys.iter().map(|key| format!("{} {key}", label("API key"))));
+    lines.extend(organizations.iter().map(|o| format!("{} {} {}", label("organization"), o["id"], o["name"])));
+    let servers: Vec<String> = asked.iter().map(ToString::to_string).collect();
+    lines.push(format!("{} {}", label("the CA asks"), servers.join(", ")));
+    if let Some(zones) = &zones {
+        lines.push(format!("{} {}", label("zones"), args.zone.join(", ")));
+        lines.push(format!("{} {TSIG_KEY} {} (hmac-sha256)", label("TSIG key"), zones.secret));
+    }
+    lines.push(format!("{} {}/root.pem\n{}", label("root"), sandbox.control_url(), sandbox.root_pem().trim_end()));
+    screen.result(
+        lines.join("\n"),
+        json!({
+            "result": "listening",
+            "base_url": sandbox.base_url(),
+            "control_url": sandbox.control_url(),
+            "keys": keys,
+            "organizations": organizations,
+            "dns": asked,
+            "tsig": zones.as_ref().map(|zones| json!({ "name": TSIG_KEY, "algorithm": "hmac-sha256", "secret": zones.secret })),
+            "root_pem": sandbox.root_pem(),
+        }),
+    );
+    screen.note("Ctrl-C stops it");
+    interruptible(std::future::pending::<()>()).await;
+    sandbox.shutdown().await;
+    if let Some(zones) = zones {
+        zones.server.shutdown().await;
+    }
+    Ok(Code::Done)
+}
+
+/// The embedded name server and the key for its updates. The key opens nothing else and ends with the process.
+struct Zones {
+    server: dns::Server,
+    secret: String,
+}
+
+impl Zones {
+    async fn start(args: &args::Sandbox) -> Result<Self> {
+        let secret: [u8; 32] = rand::rng().random();
+        let server = dns::Server::start(dns::Config {
+            listen: args.zone_listen,
+            zones: args.zone.clone(),
+            tsig: Some(dns::TsigKey { name: TSIG_KEY.to_owned(), secret: secret.to_vec() }),
+            web_addr: Some(Ipv4Addr::LOCALHOST),
+        })
+        .await
+        .map_err(|error| Failure::usage("--zone-listen", error))?;
+        Ok(Self { server, secret: STANDARD.encode(secret) })
+    }
+}
+
+fn read_account(path: &Path) -> Result<Account> {
+    let wrong = |message: String| Failure::usage("--account", format!("`{}`: {message}", path.display()));
+    let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+    // The parser's own rendering would show the line, which may hold a key.
+    toml::from_str(&text).map_err(|error| {
+        let line =
+            error.span().and_then(|span| text.get(..span.start)).map_or(1, |before| before.lines().count().max(1));
+        wrong(format!("line {line}: {}", error.message()))
+    })
+}
