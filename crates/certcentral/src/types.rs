@@ -835,6 +835,15 @@ pub struct Domain {
     pub validations: Vec<DomainValidation>,
 }
 
+impl Domain {
+    /// Whether control of the domain is shown for OV at this moment, as far as the answer tells.
+    #[must_use]
+    pub fn is_validated_at(&self, moment: Timestamp) -> bool {
+        let end = self.dcv_expiration.as_ref().and_then(|ends| ends.ov.as_ref()).and_then(Moment::timestamp);
+        self.is_active != Some(false) && end.is_some_and(|end| end > moment)
+    }
+}
+
 /// When a domain's validations end.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]

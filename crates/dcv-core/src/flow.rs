@@ -240,7 +240,7 @@ impl Dcv {
     /// [`Error::Provider`].
     pub async fn plan(&self, request: &Request) -> Result<Plan> {
         request.check()?;
-        let domains = request.expected_domains();
+        let domains = self.routable(request).await?;
         let proofs: Vec<Proof> =
             domains.iter().map(|domain| request.placement.proof(request.method, domain, PLACEHOLDER_VALUE)).collect();
         let mut places = Vec::new();
@@ -251,12 +251,30 @@ impl Dcv {
                 within: place.within,
             }));
         }
-        Ok(Plan {
-            domains: domains.into_iter().map(str::to_owned).collect(),
-            places,
-            order: order_to_send(request, None),
-            product: request.product.clone(),
-        })
+        Ok(Plan { domains, places, order: order_to_send(request, None), product: request.product.clone() })
+    }
+
+    /// The domains that will probably have to be proved. One that no provider serves is looked up in the account: when it is
+    /// validated there for another day at least, nothing has to be proved, and nobody has to serve it.
+    async fn routable(&self, request: &Request) -> Result<Vec<String>> {
+        let mut domains = Vec::new();
+        for domain in request.expected_domains() {
+            match self.inner.router.find(domain, request.method.proof_kind()) {
+                Ok(_) => domains.push(domain.to_owned()),
+                Err(unroutable) => {
+                    let soon = Timestamp::now() + jiff::SignedDuration::from_hours(24);
+                    let page = self.inner.client.domains(Some(domain), 100, 0).await?;
+                    if !page
+                        .items
+                        .iter()
+                        .any(|known| known.name.as_deref() == Some(domain) && known.is_validated_at(soon))
+                    {
+                        return Err(unroutable);
+                    }
+                }
+            }
+        }
+        Ok(domains)
     }
 
     /// Orders, proves, waits, fetches and tidies up. Everything that can be found wrong beforehand is found before the
@@ -685,15 +703,20 @@ impl<'a> Worker<'a> {
             }
             return open;
         }
-        let entries = validation.dns_name_validations.iter().filter(|entry| !entry.status.is_validated());
-        entries
-            .map(|entry| {
-                let name = entry.name_scope.clone().or_else(|| entry.dns_names.first().cloned()).unwrap_or_default();
-                let name = name.trim_start_matches("*.").trim_end_matches('.').to_ascii_lowercase();
-                Open { name, id: entry.domain_id, names: entry.dns_names.clone() }
-            })
-            .filter(|domain| !domain.name.is_empty())
-            .collect()
+        let plain = |name: &str| name.trim_start_matches("*.").trim_end_matches('.').to_ascii_lowercase();
+        let mut open: Vec<Open> = Vec::new();
+        for entry in validation.dns_name_validations.iter().filter(|entry| !entry.status.is_validated()) {
+            let (id, names) = (entry.domain_id, entry.dns_names.clone());
+            match &entry.name_scope {
+                // A file shows control of its own host only, whatever scope the CA groups the names by.
+                Some(scope) if self.run.request.method.covers_subdomains() || names.is_empty() => {
+                    open.push(Open { name: plain(scope), id, names });
+                }
+                _ => open.extend(names.into_iter().map(|name| Open { name: plain(&name), id, names: vec![name] })),
+            }
+        }
+        open.retain(|domain| !domain.name.is_empty());
+        open
     }
 
     async fn present(&mut self, proofs: Vec<Proof>) -> Result<Progress> {

@@ -435,8 +435,9 @@ fn judge_targets(target: &str, data: &[&RData]) -> Sight {
     if targets.iter().any(|found| found == target.trim_end_matches('.')) { Sight::Shows } else { Sight::Lacks(targets) }
 }
 
-/// Fetches the file as the CA does: HTTPS first, then HTTP, and no redirect is counted on. HTTPS may be closed or have a
-/// certificate that is not good here; when it answers, it has to be right, for the CA may be content with that answer.
+/// Fetches the file as the CA does, at every address: by HTTPS first, and by HTTP only where that fails. A page that comes with
+/// status 200 decides, right or wrong. HTTPS with a certificate that is not good here counts as failing; redirects are not
+/// counted on, since the CA follows few of them.
 async fn look_at_file(dns: &Dns, policy: &Policy, watched: &mut Watched) {
     let Proof::File { host, path, body } = watched.proof.clone() else { return };
     let addresses = match dns.addresses(&host).await {
@@ -456,7 +457,11 @@ async fn look_at_file(dns: &Dns, policy: &Policy, watched: &mut Watched) {
         for (scheme, port) in [("https", policy.web_ports.1), ("http", policy.web_ports.0)] {
             let server = SocketAddr::new(ip, port);
             let sight = fetch(scheme, &host, server, &path, &body).await;
+            let decides = matches!(sight, Sight::Shows | Sight::Lacks(_));
             watched.others.insert((format!("{scheme}://{host}{path} at"), server.to_string()), sight);
+            if decides {
+                break;
+            }
         }
     }
 }
@@ -483,7 +488,8 @@ async fn fetch(scheme: &str, host: &str, server: SocketAddr, path: &str, value: 
     };
     let status = response.status();
     if !status.is_success() {
-        return Sight::Lacks(vec![format!("HTTP {status}")]);
+        let said = format!("answers HTTP {status}");
+        return if scheme == "https" { Sight::Lame(said) } else { Sight::Lacks(vec![said]) };
     }
     match response.text().await {
         Ok(text) if text.chars().take(FILE_READ_LIMIT).collect::<String>().contains(value) => Sight::Shows,

@@ -1,0 +1,192 @@
+//! What goes wrong on the way: answers that are lost, gateways, limits, approvals, organizations that are not validated, and
+//! what is canceled.
+
+use std::time::Duration;
+
+use certcentral_sandbox::account::Approval;
+use dcv_core::{
+    Actor, Error, Outcome, Request, RunId, Waiting,
+    journal::Which,
+    key::{KeyKind, PrivateKey},
+    name::DnsName,
+};
+use dcv_tests::world::{API_KEY, ORGANIZATION, World, impatient};
+use serde_json::{Value, json};
+
+const ZONE: &str = "trouble-example.com";
+/// An organization of the sandbox that is not validated.
+const PENDING_ORGANIZATION: u64 = 10_002;
+
+fn request(organization: u64) -> Request {
+    let names = vec![DnsName::parse("www.trouble-example.com").expect("a good name")];
+    let key = PrivateKey::generate(KeyKind::EcdsaP256).expect("a key");
+    Request::new("ssl_basic", organization, names, &key).expect("a good request")
+}
+
+/// A call of the sandbox's API or of its control endpoints.
+async fn call(method: reqwest::Method, url: String, body: Value) {
+    let request = reqwest::Client::new().request(method, &url).header("X-DC-DEVKEY", API_KEY).json(&body);
+    let response = request.send().await.expect("the sandbox answers");
+    assert!(response.status().is_success(), "{url}: {}", response.status());
+}
+
+async fn fault(world: &World, fault: &str, times: u32, method: &str, path: &str) {
+    let body = json!({ "fault": fault, "times": times, "method": method, "path": path });
+    call(reqwest::Method::POST, format!("{}/faults", world.sandbox.control_url()), body).await;
+}
+
+fn orders_sent(world: &World) -> usize {
+    world
+        .sandbox
+        .requests_seen()
+        .iter()
+        .filter(|seen| seen.method == "POST" && seen.path.contains("/order/certificate/"))
+        .count()
+}
+
+fn issued(outcome: Result<Outcome, Error>) {
+    match outcome {
+        Ok(Outcome::Issued(issued)) => assert!(issued.left_behind.is_empty()),
+        other => panic!("no certificate: {other:?}"),
+    }
+}
+
+async fn waits(dcv: &dcv_core::Dcv, organization: u64) -> (RunId, Waiting) {
+    let Outcome::Waiting(waiting) = dcv.issue(request(organization)).await.expect("ordered") else {
+        panic!("it waits")
+    };
+    let runs = dcv.runs(Which::Open).await.expect("the journal is read");
+    let [run] = &runs[..] else { panic!("one run is open") };
+    assert_eq!(run.waiting.as_ref(), Some(&waiting), "the journal says so, too");
+    (run.id.clone(), waiting)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_whose_answer_is_lost_is_found_and_not_placed_again() {
+    let world = World::start(&[ZONE]).await;
+    fault(&world, "drop", 1, "POST", "/order/certificate/").await;
+    let dcv = world.address().dcv().build().await.expect("it builds");
+    issued(dcv.issue(request(ORGANIZATION)).await);
+    assert_eq!((world.sandbox.orders(), orders_sent(&world)), (1, 1));
+    assert_eq!(world.dns.records(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_fails_before_the_order_leaves_one_order_in_the_end() {
+    let world = World::start(&[ZONE]).await;
+    fault(&world, "502", 1, "POST", "/order/certificate/").await;
+    let dcv = world.address().dcv().build().await.expect("it builds");
+    issued(dcv.issue(request(ORGANIZATION)).await);
+    assert_eq!(world.sandbox.orders(), 1, "the order was looked for until it counted as never placed, and then placed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn gateways_limits_and_wrong_certificates_are_got_over() {
+    let world = World::start(&[ZONE]).await;
+    fault(&world, "503", 1, "GET", "/validation").await;
+    fault(&world, "502", 1, "PUT", "check-dcv").await;
+    fault(&world, "wrong-pem", 1, "GET", "/download").await;
+    let dcv = world.address().dcv().build().await.expect("it builds");
+    issued(dcv.issue(request(ORGANIZATION)).await);
+    assert_eq!(world.sandbox.orders(), 1);
+    assert_eq!(world.dns.records(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_that_needs_approval_waits_for_an_approver_and_goes_on() {
+    let world = World::start_with(&[ZONE], |config| config.approval = Approval::Required).await;
+    let mut settings = impatient();
+    settings.wait = Duration::from_millis(300);
+    let dcv = world.address().dcv().settings(settings).build().await.expect("it builds");
+    let (run, waiting) = waits(&dcv, ORGANIZATION).await;
+    assert_eq!(waiting.on, Actor::Approver);
+    assert_eq!(world.dns.update_count(), 0, "nothing is presented before the approval");
+
+    let client = world.address().client();
+    let pending = client.requests(&certcentral::RequestStatus::Pending).await.expect("listed");
+    client.set_request_status(pending[0].id, &certcentral::RequestStatus::Approved, "fine").await.expect("approved");
+    issued(dcv.resume(&run).await);
+    assert_eq!(world.sandbox.orders(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rejected_order_ends_with_its_reason_and_leaves_nothing() {
+    let world = World::start_with(&[ZONE], |config| config.approval = Approval::Required).await;
+    let mut settings = impatient();
+    settings.wait = Duration::from_millis(300);
+    let dcv = world.address().dcv().settings(settings).build().await.expect("it builds");
+    let (run, _) = waits(&dcv, ORGANIZATION).await;
+    let client = world.address().client();
+    let pending = client.requests(&certcentral::RequestStatus::Pending).await.expect("listed");
+    client.set_request_status(pending[0].id, &certcentral::RequestStatus::Rejected, "no").await.expect("rejected");
+    let error = dcv.resume(&run).await.expect_err("rejected").to_string();
+    assert!(error.contains("rejected"), "{error}");
+    assert!(dcv.runs(Which::Open).await.expect("the journal is read").is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_organization_that_is_not_validated_is_waited_for_without_records_lying_about() {
+    let world = World::start(&[ZONE]).await;
+    let mut settings = impatient();
+    settings.wait = Duration::from_millis(500);
+    let dcv = world.address().dcv().settings(settings).build().await.expect("it builds");
+    let (run, waiting) = waits(&dcv, PENDING_ORGANIZATION).await;
+    assert_eq!(waiting.on, Actor::OrganizationValidation, "{waiting}");
+    assert!(waiting.what.contains("Pending Organization"), "{waiting}");
+    assert_eq!(world.dns.records(), Vec::<String>::new(), "the proofs were accepted, and are gone");
+
+    let url = format!("{}/organizations/{PENDING_ORGANIZATION}", world.sandbox.control_url());
+    call(reqwest::Method::PUT, url, json!({ "ov": { "status": "active", "until": "2030-01-01T00:00:00Z" } })).await;
+    issued(dcv.resume(&run).await);
+    assert_eq!(world.sandbox.orders(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_canceled_run_cancels_its_order_and_takes_its_records_back() {
+    // The CA looks where nothing is, so that the proofs stay out.
+    let elsewhere = World::start(&["other-example.net"]).await;
+    let world = World::start_with(&[ZONE], |config| {
+        for perspective in &mut config.va.perspectives {
+            perspective.dns = vec![elsewhere.dns.addr()];
+        }
+    })
+    .await;
+    let mut settings = impatient();
+    settings.wait = Duration::from_millis(500);
+    let dcv = world.address().dcv().settings(settings).build().await.expect("it builds");
+    let (run, waiting) = waits(&dcv, ORGANIZATION).await;
+    assert_eq!(waiting.on, Actor::DomainValidation, "{waiting}");
+    assert_eq!(world.dns.records().len(), 1, "the proof is out");
+    dcv.cancel(&run, "no longer needed").await.expect("canceled");
+    assert_eq!(world.dns.records(), Vec::<String>::new());
+    let order = world.address().client().orders(&[], 10, 0).await.expect("listed").items.remove(0);
+    assert_eq!(order.status, certcentral::OrderStatus::Canceled);
+    assert!(dcv.runs(Which::Open).await.expect("the journal is read").is_empty());
+    assert!(matches!(dcv.resume(&run).await, Err(Error::Ended(_))), "it has ended");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_ca_refuses_is_not_an_open_run() {
+    let world = World::start(&[ZONE]).await;
+    let dcv = world.address().dcv().build().await.expect("it builds");
+    let mut unknown = request(ORGANIZATION);
+    unknown.product = "ssl_no_such_product".to_owned();
+    let error = dcv.issue(unknown).await.expect_err("refused").to_string();
+    assert!(error.contains("404") && error.contains("not_found|product") && error.contains("GET /product"), "{error}");
+    assert!(dcv.runs(Which::Open).await.expect("the journal is read").is_empty());
+    assert_eq!((world.sandbox.orders(), world.dns.update_count()), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_domain_that_nobody_serves_is_an_error_unless_it_is_validated() {
+    let world = World::start(&[ZONE]).await;
+    let nobody = world.address().dcv().router(dcv_core::Router::new()).build().await.expect("it builds");
+    let error = nobody.issue(request(ORGANIZATION)).await.expect_err("unroutable").to_string();
+    assert!(error.contains(ZONE) && error.contains("route"), "{error}");
+    assert_eq!(world.sandbox.orders(), 0);
+
+    let dcv = world.address().dcv().build().await.expect("it builds");
+    issued(dcv.issue(request(ORGANIZATION)).await);
+    issued(nobody.issue(request(ORGANIZATION)).await);
+    assert_eq!(world.sandbox.orders(), 2);
+}
