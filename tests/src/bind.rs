@@ -1,4 +1,4 @@
-//! BIND 9, as a primary that takes signed updates, and as a secondary that lags until it is told to catch up.
+//! BIND 9, as a primary that takes signed updates.
 
 use std::{
     fmt::Write,
@@ -7,7 +7,8 @@ use std::{
 };
 
 use crate::{
-    daemon::{Daemon, dig, folder, free_port, zone_file},
+    daemon::{Daemon, dig, folder, free_port, path, zone_file},
+    knot::Knot,
     world::{TSIG_NAME, TSIG_SECRET},
 };
 
@@ -18,37 +19,31 @@ pub struct Bind {
     control: u16,
 }
 
-/// What a [`Bind`] is.
-enum Role<'a> {
-    Primary {
-        servers: &'a [Ipv4Addr],
-    },
-    /// Copies the zones once, and then only when it is told to.
-    LaggingSecondary {
-        of: SocketAddr,
-    },
-}
-
 impl Bind {
     /// A primary of these zones at 127.0.0.1; its own address is their only name server.
     pub fn primary(zones: &[&str]) -> Self {
         let ip = Ipv4Addr::LOCALHOST;
-        Self::start(ip, free_port(&[ip]), zones, &Role::Primary { servers: &[ip] })
+        Self::primary_of(zones, &[ip])
     }
 
     /// A primary at 127.0.0.1 and a port that is free at all these addresses, which are the zones' name servers.
     pub fn primary_of(zones: &[&str], servers: &[Ipv4Addr]) -> Self {
-        Self::start(servers[0], free_port(servers), zones, &Role::Primary { servers })
+        Self::start(zones, servers, &format!("grant {TSIG_NAME} zonesub ANY;"))
+    }
+
+    /// A primary of one zone whose key may change only what this `update-policy` grants.
+    pub fn primary_with_policy(zone: &str, policy: &str) -> Self {
+        Self::start(&[zone], &[Ipv4Addr::LOCALHOST], policy)
     }
 
     /// A secondary at another address and the same port, which lags.
     #[must_use]
-    pub fn lagging_secondary(&self, ip: Ipv4Addr, zones: &[&str]) -> Self {
-        own_address(ip);
-        Self::start(ip, self.address.port(), zones, &Role::LaggingSecondary { of: self.address })
+    pub fn lagging_secondary(&self, ip: Ipv4Addr, zones: &[&str]) -> Knot {
+        Knot::lagging_secondary((ip, self.address.port()).into(), self.address, zones)
     }
 
-    fn start(ip: Ipv4Addr, port: u16, zones: &[&str], role: &Role<'_>) -> Self {
+    fn start(zones: &[&str], servers: &[Ipv4Addr], policy: &str) -> Self {
+        let (ip, port) = (servers[0], free_port(servers));
         let folder = folder();
         let control = free_port(&[Ipv4Addr::LOCALHOST]);
         let dir = folder.path().display().to_string();
@@ -62,52 +57,28 @@ impl Bind {
              category update {{ u; }}; category update-security {{ u; }}; }};\n"
         );
         for zone in zones {
-            match role {
-                Role::Primary { servers } => {
-                    std::fs::write(folder.path().join(zone), zone_file(zone, servers)).expect("a zone file");
-                    let _ = write!(
-                        config,
-                        "zone \"{zone}\" {{ type primary; file \"{zone}\"; allow-transfer {{ any; }};\n\
-                         update-policy {{ grant {TSIG_NAME} zonesub ANY; }}; }};\n"
-                    );
-                }
-                Role::LaggingSecondary { of } => {
-                    let _ = write!(
-                        config,
-                        "zone \"{zone}\" {{ type secondary; file \"{zone}\"; primaries {{ {} port {}; }}; allow-notify {{ none; }};\n\
-                         min-refresh-time 3600; }};\n",
-                        of.ip(),
-                        of.port()
-                    );
-                }
-            }
+            std::fs::write(folder.path().join(zone), zone_file(zone, servers)).expect("a zone file");
+            let _ = writeln!(
+                config,
+                "zone \"{zone}\" {{ type primary; file \"{zone}\"; allow-transfer {{ any; }}; update-policy {{ {policy} }}; }};"
+            );
         }
-        let path = folder.path().join("named.conf");
-        std::fs::write(&path, config).expect("a configuration");
+        let file = folder.path().join("named.conf");
+        std::fs::write(&file, config).expect("a configuration");
         let rndc = format!(
             "{key}options {{ default-key \"{TSIG_NAME}\"; default-server 127.0.0.1; default-port {control}; }};\n"
         );
         std::fs::write(folder.path().join("rndc.conf"), rndc).expect("a configuration");
         let address = SocketAddr::from((ip, port));
-        let path = path.display().to_string();
         let ready = || zones.iter().all(|zone| !dig(address, &[zone, "SOA"]).is_empty());
-        let daemon = Daemon::start("named", folder, &["-g", "-n", "1", "-U", "1", "-c", &path], ready);
+        let daemon =
+            Daemon::start("named", folder, &["-g", "-n", "1", "-U", "1", "-c", &file.display().to_string()], ready);
         Self { daemon, address, control }
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
-    }
-
-    /// Makes a secondary catch up with its primary, and waits until it has.
-    pub fn catch_up(&self, primary: &Bind, zone: &str) {
-        self.rndc(&["retransfer", zone]);
-        let serial =
-            |server| dig(server, &[zone, "SOA"]).first().and_then(|soa| soa.split(' ').nth(2).map(str::to_owned));
-        while serial(self.address) != serial(primary.address) {
-            std::thread::sleep(std::time::Duration::from_millis(10));
-        }
     }
 
     /// How many updates were accepted or refused so far, by the server's own statistics.
@@ -134,22 +105,8 @@ impl Bind {
 
     fn rndc(&self, arguments: &[&str]) {
         let config = self.daemon.folder().join("rndc.conf");
-        let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
         let output =
-            Command::new("rndc").env("PATH", path).arg("-c").arg(config).args(arguments).output().expect("rndc runs");
+            Command::new("rndc").env("PATH", path()).arg("-c").arg(config).args(arguments).output().expect("rndc runs");
         assert!(output.status.success(), "rndc at port {}: {}", self.control, String::from_utf8_lossy(&output.stderr));
     }
-}
-
-/// Gives an address to the loopback interface: BIND listens only where an interface has the address.
-fn own_address(ip: Ipv4Addr) {
-    let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
-    let output = Command::new("ip")
-        .env("PATH", path)
-        .args(["addr", "add", &format!("{ip}/32"), "dev", "lo"])
-        .output()
-        .expect("ip runs; tests/run installs it");
-    let said = String::from_utf8_lossy(&output.stderr);
-    let there = said.contains("File exists") || said.contains("already assigned");
-    assert!(output.status.success() || there, "{ip} cannot be added to lo (root only): {said}");
 }

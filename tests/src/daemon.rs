@@ -1,8 +1,9 @@
 //! Real servers, started for one test and stopped with it: in the foreground, in a folder of their own, on loopback.
 
 use std::{
-    fmt::Write,
+    fmt::Write as _,
     fs::File,
+    io::Write as _,
     net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
     path::Path,
     process::{Child, Command, Stdio},
@@ -10,6 +11,8 @@ use std::{
 };
 
 use tempfile::TempDir;
+
+use crate::world::{TSIG_NAME, TSIG_SECRET};
 
 /// A process that is killed, and its folder removed, when this is dropped.
 pub struct Daemon {
@@ -25,10 +28,9 @@ impl Daemon {
     /// When the program is not installed, dies, or is not ready in time; its log is shown.
     pub fn start(name: &'static str, folder: TempDir, arguments: &[&str], ready: impl Fn() -> bool) -> Self {
         let log = File::create(folder.path().join("log")).expect("a log file");
-        let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
         let child = Command::new(name)
             .args(arguments)
-            .env("PATH", path)
+            .env("PATH", path())
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a handle"))
             .stderr(log)
@@ -65,6 +67,11 @@ impl Drop for Daemon {
             eprintln!("---- log of {} ----\n{}", self.name, self.log());
         }
     }
+}
+
+/// Where programs are looked for: daemons live in folders that are not on everybody's path.
+pub(crate) fn path() -> String {
+    format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default())
 }
 
 /// A folder for a daemon that may run as another user.
@@ -107,6 +114,42 @@ pub fn dig(server: SocketAddr, arguments: &[&str]) -> Vec<String> {
         .expect("dig runs; tests/run installs it");
     let text = String::from_utf8_lossy(&output.stdout);
     text.lines().filter(|line| !line.starts_with(';')).map(str::to_owned).collect()
+}
+
+/// Somebody else's change, by `nsupdate` with the key of the test servers.
+///
+/// # Panics
+/// When the server refuses it.
+pub fn nsupdate(server: SocketAddr, change: &str) {
+    let mut child = Command::new("nsupdate")
+        .args(["-y", &format!("hmac-sha256:{TSIG_NAME}:{TSIG_SECRET}")])
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("nsupdate runs; tests/run installs it");
+    let text = format!("server {} {}\n{change}\nsend\n", server.ip(), server.port());
+    child.stdin.take().expect("a pipe").write_all(text.as_bytes()).expect("written");
+    assert!(child.wait().expect("it ends").success(), "nsupdate failed: {change}");
+}
+
+/// A server that takes questions and connections and never answers.
+pub struct Silent {
+    address: SocketAddr,
+    _sockets: (UdpSocket, TcpListener),
+}
+
+impl Silent {
+    /// Starts one at 127.0.0.1.
+    pub fn start() -> Self {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port(&[Ipv4Addr::LOCALHOST])));
+        let sockets =
+            (UdpSocket::bind(address).expect("a free port"), TcpListener::bind(address).expect("a free port"));
+        Self { address, _sockets: sockets }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
 }
 
 /// A zone file with name servers `ns1`, `ns2`, … at these addresses.

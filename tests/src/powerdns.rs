@@ -3,6 +3,14 @@
 use std::{
     net::{Ipv4Addr, SocketAddr, TcpStream},
     process::Command,
+    sync::{Arc, Mutex},
+};
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
 };
 
 use crate::daemon::{Daemon, dig, folder, free_port};
@@ -44,13 +52,18 @@ impl PowerDns {
         let daemon = Daemon::start("pdns_server", folder, &[&format!("--config-dir={dir}")], ready);
         let server = Self { _daemon: daemon, address: SocketAddr::from((ip, port)), api: format!("http://{ip}:{api}") };
         for zone in zones {
-            let body = serde_json::json!({
-                "name": format!("{zone}."), "kind": "Native", "nameservers": [format!("ns1.{zone}.")],
-                "rrsets": [{"name": format!("ns1.{zone}."), "type": "A", "ttl": 5, "records": [{"content": "127.0.0.1", "disabled": false}]}],
-            });
-            server.call(reqwest::Method::POST, "", &body).await;
+            server.add_zone(zone).await;
         }
         server
+    }
+
+    /// Makes a zone.
+    pub async fn add_zone(&self, zone: &str) {
+        let body = json!({
+            "name": format!("{zone}."), "kind": "Native", "nameservers": [format!("ns1.{zone}.")],
+            "rrsets": [{"name": format!("ns1.{zone}."), "type": "A", "ttl": 5, "records": [{"content": "127.0.0.1", "disabled": false}]}],
+        });
+        self.call(Method::POST, "", &body).await;
     }
 
     /// Where it answers questions.
@@ -65,11 +78,24 @@ impl PowerDns {
 
     /// Sets a record set by the API, past the provider.
     pub async fn set(&self, zone: &str, name: &str, rtype: &str, contents: &[&str]) {
-        let records: Vec<_> = contents.iter().map(|c| serde_json::json!({"content": c, "disabled": false})).collect();
-        let set = serde_json::json!({
+        let records: Vec<_> = contents.iter().map(|c| json!({"content": c, "disabled": false})).collect();
+        let set = json!({
             "name": format!("{name}."), "type": rtype, "ttl": 300, "changetype": "REPLACE", "records": records,
         });
-        self.call(reqwest::Method::PATCH, &format!("/{zone}."), &serde_json::json!({ "rrsets": [set] })).await;
+        self.patch(zone, &set).await;
+    }
+
+    /// Changes a record set by the API, in the API's own words.
+    pub async fn patch(&self, zone: &str, set: &Value) {
+        self.call(Method::PATCH, &format!("/{zone}."), &json!({ "rrsets": [set] })).await;
+    }
+
+    /// A record set in the API's own words; null when there is none.
+    pub async fn record_set(&self, zone: &str, name: &str, rtype: &str) -> Value {
+        let zone = self.call(Method::GET, &format!("/{zone}."), &Value::Null).await;
+        let sets = zone["rrsets"].as_array().cloned().unwrap_or_default();
+        let name = format!("{name}.");
+        sets.into_iter().find(|set| set["name"] == name.as_str() && set["type"] == rtype).unwrap_or_default()
     }
 
     /// What it answers.
@@ -77,12 +103,64 @@ impl PowerDns {
         dig(self.address, arguments)
     }
 
-    async fn call(&self, method: reqwest::Method, path: &str, body: &serde_json::Value) {
+    async fn call(&self, method: Method, path: &str, body: &Value) -> Value {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let url = format!("{}/api/v1/servers/localhost/zones{path}", self.api);
         let request = reqwest::Client::new().request(method, url).header("X-API-Key", API_KEY).json(body);
         let response = request.send().await.expect("the API answers");
         let status = response.status();
-        assert!(status.is_success(), "{status}: {}", response.text().await.unwrap_or_default());
+        let text = response.text().await.unwrap_or_default();
+        assert!(status.is_success(), "{status}: {text}");
+        serde_json::from_str(&text).unwrap_or_default()
+    }
+}
+
+/// Stands before an HTTP server and writes down the first line of each request before it is passed on. Its server's own log may
+/// come after the answer.
+pub struct Witness {
+    address: SocketAddr,
+    seen: Arc<Mutex<Vec<String>>>,
+}
+
+impl Witness {
+    /// Stands before the server with this base URL, until the test's runtime ends.
+    pub async fn of(base: &str) -> Self {
+        let server = base.trim_start_matches("http://").to_owned();
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
+        let address = listener.local_addr().expect("it has one");
+        let seen: Arc<Mutex<Vec<String>>> = Arc::default();
+        let notes = Arc::clone(&seen);
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let (notes, server) = (Arc::clone(&notes), server.clone());
+                tokio::spawn(async move {
+                    let server = tokio::net::TcpStream::connect(server).await.expect("the server listens");
+                    let ((mut asks, mut hears), (mut answers, mut told)) = (client.into_split(), server.into_split());
+                    tokio::spawn(async move { tokio::io::copy(&mut answers, &mut hears).await });
+                    let mut buffer = vec![0; 65536];
+                    while let Ok(n @ 1..) = asks.read(&mut buffer).await {
+                        let first = String::from_utf8_lossy(&buffer[..n]).lines().next().unwrap_or_default().to_owned();
+                        if first.ends_with(" HTTP/1.1") {
+                            notes.lock().expect("no panic while held").push(first);
+                        }
+                        if told.write_all(&buffer[..n]).await.is_err() {
+                            break;
+                        }
+                    }
+                });
+            }
+        });
+        Self { address, seen }
+    }
+
+    /// Base URL to be used in place of the server's.
+    pub fn base(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// How many requests with this method there were.
+    pub fn requests(&self, method: &str) -> usize {
+        let seen = self.seen.lock().expect("no panic while held");
+        seen.iter().filter(|line| line.starts_with(&format!("{method} "))).count()
     }
 }

@@ -26,6 +26,11 @@ pub trait World: Send + Sync {
     /// What the server shows at a name, asked directly: texts, targets without their final dot, or the file's body.
     async fn values(&self, kind: ProofKind, name: &str) -> Vec<String>;
 
+    /// Whether the server keeps the case of a CNAME's target. One that does not is its own business, not the provider's.
+    fn keeps_case(&self) -> bool {
+        true
+    }
+
     /// Puts somebody else's value at a name, past the provider. `false` when that cannot be: files are one for each name.
     async fn plant(&self, kind: ProofKind, name: &str, value: &str) -> bool;
 }
@@ -86,6 +91,7 @@ async fn shows(world: &dyn World, proof: &Proof) -> bool {
     match proof.kind() {
         // The CA looks for the value anywhere in the file.
         ProofKind::File => values.iter().any(|body| body.contains(proof.value())),
+        ProofKind::Cname if !world.keeps_case() => values.iter().any(|value| value.eq_ignore_ascii_case(proof.value())),
         _ => values.iter().any(|value| value == proof.value()),
     }
 }

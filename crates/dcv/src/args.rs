@@ -16,7 +16,7 @@ With --json, stdout carries one JSON object per line and errors are one JSON obj
 /// Proves control of domains to DigiCert CertCentral and brings OV/EV certificates home.
 #[derive(Debug, Parser)]
 #[command(name = "dcv", version, max_term_width = 100, after_long_help = format!("{CONFIG_HELP}\n\n{}", Code::table()))]
-pub struct Cli {
+pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
     #[command(subcommand)]
@@ -112,14 +112,14 @@ pub(crate) struct Issue {
 #[group(multiple = false)]
 pub(crate) struct Validity {
     /// Validity of the order in days
-    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u64).range(1..=2200))]
-    pub(crate) validity_days: Option<u64>,
+    #[arg(long = "validity-days", value_name = "DAYS", value_parser = clap::value_parser!(u64).range(1..=2200))]
+    pub(crate) days: Option<u64>,
     /// Validity of the order in years
-    #[arg(long, value_name = "YEARS", value_parser = clap::value_parser!(u64).range(1..=6))]
-    pub(crate) validity_years: Option<u64>,
+    #[arg(long = "validity-years", value_name = "YEARS", value_parser = clap::value_parser!(u64).range(1..=6))]
+    pub(crate) years: Option<u64>,
     /// Last day of the order, e.g. 2027-06-09
-    #[arg(long, value_name = "DATE", value_parser = parse::<Date>)]
-    pub(crate) valid_till: Option<Date>,
+    #[arg(long = "valid-till", value_name = "DATE", value_parser = parse::<Date>)]
+    pub(crate) last_day: Option<Date>,
 }
 
 #[derive(Debug, Args)]

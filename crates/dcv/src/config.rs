@@ -106,11 +106,7 @@ impl Defaults {
     }
 
     pub(crate) fn validity(&self) -> args::Validity {
-        args::Validity {
-            validity_days: self.validity_days,
-            validity_years: self.validity_years,
-            valid_till: self.valid_till,
-        }
+        args::Validity { days: self.validity_days, years: self.validity_years, last_day: self.valid_till }
     }
 }
 
@@ -317,16 +313,15 @@ impl Config {
             }
             for label in labels {
                 let provider = known_provider(&self.providers, label).map_err(wrong)?;
-                let route = match built.get(label.as_str()) {
-                    Some(route) => route.clone(),
-                    None => {
-                        let made = (provider.build)(dns.clone()).await.map_err(|error| {
-                            Failure::new(code_of_provider(&error), format!("{}: {error}", provider.place))
-                        })?;
-                        let route = Route { label: label.clone(), provider: made };
-                        built.insert(label, route.clone());
-                        route
-                    }
+                let route = if let Some(route) = built.get(label.as_str()) {
+                    route.clone()
+                } else {
+                    let made = (provider.build)(dns.clone()).await.map_err(|error| {
+                        Failure::new(code_of_provider(&error), format!("{}: {error}", provider.place))
+                    })?;
+                    let route = Route { label: label.clone(), provider: made };
+                    built.insert(label, route.clone());
+                    route
                 };
                 router.add(suffix, route);
             }
@@ -377,6 +372,9 @@ fn usual_places() -> Vec<PathBuf> {
 }
 
 // ---- reading, and saying where it went wrong
+
+const SECRET_FORMS: &str =
+    "a secret is written { env = \"NAME\" }, { file = \"PATH\" }, { command = [\"PROGRAM\"] } or \"…\"";
 
 struct Document<'t> {
     text: &'t str,
@@ -447,9 +445,7 @@ impl<'t> Document<'t> {
             message = format!("{before}a string{after}");
         }
         if message.contains("untagged enum Secret") {
-            message =
-                "a secret is written { env = \"NAME\" }, { file = \"PATH\" }, { command = [\"PROGRAM\"] } or \"…\""
-                    .to_owned();
+            SECRET_FORMS.clone_into(&mut message);
         }
         if message.starts_with("unknown ") {
             let words: Vec<&str> = message.split('`').skip(1).step_by(2).collect();

@@ -148,14 +148,14 @@ pub(crate) fn code_of_provider(error: &ProviderError) -> Code {
 
 fn code_of(error: &Error) -> Code {
     match error {
-        Error::Request { .. } | Error::Unroutable { .. } => Code::Usage,
-        Error::Provider { error, .. } => code_of_provider(error),
-        Error::Api(certcentral::Error::Config { .. }) => Code::Usage,
+        Error::Request { .. }
+        | Error::Unroutable { .. }
+        | Error::Api(certcentral::Error::Config { .. })
+        | Error::Journal(JournalError::Unknown(_)) => Code::Usage,
         Error::Api(_) | Error::Ended(_) | Error::Certificate(_) => Code::Refused,
-        Error::OutcomeUnknown { .. } => Code::Unknown,
+        Error::Provider { error, .. } => code_of_provider(error),
         Error::NotVisible(_) => Code::Provider,
-        Error::Journal(JournalError::Unknown(_)) => Code::Usage,
-        Error::Journal(_) => Code::Unknown,
+        Error::OutcomeUnknown { .. } | Error::Journal(_) => Code::Unknown,
         Error::Waiting(_) => Code::Waiting,
         _ => Code::Unexpected,
     }

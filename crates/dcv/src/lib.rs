@@ -63,7 +63,7 @@ async fn command(cli: &Cli, screen: Screen) -> Result<Code> {
         Command::Cancel(args) => run::cancel(&config()?, screen, args).await,
         Command::Doctor(args) => doctor::doctor(&config()?, screen, args).await,
         Command::Providers => Ok(show::providers(screen)),
-        Command::Quickstart(args) => quickstart::quickstart(screen, cli.global.verbose > 0, args).await,
+        Command::Quickstart(args) => Box::pin(quickstart::quickstart(screen, cli.global.verbose > 0, args)).await,
         Command::Sandbox(args) => sandbox::sandbox(screen, args).await,
     }
 }

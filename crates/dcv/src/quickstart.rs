@@ -7,11 +7,12 @@
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use certcentral_sandbox::{ApiKey, Config as Account, Role, Sandbox, dns, va};
-use dcv_core::{certificate::FULLCHAIN_FILE, certificate::KEY_FILE, name::DnsName};
+use dcv_core::{certificate::FULLCHAIN_FILE, name::DnsName};
 use rand::Rng;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject};
 use serde_json::json;
@@ -20,22 +21,24 @@ use crate::{
     args,
     config::Config,
     exit::{Code, Failure, Result},
-    request::{out_dir, read_names},
+    request::{is_pending_key, out_dir, read_names},
     run,
     show::{BOLD, DIM, GOOD, Screen},
 };
 
 /// The sandbox's root, beside the certificate. It also tells a folder of ours from one with a real certificate.
 const ROOT_FILE: &str = "sandbox-root.pem";
+/// Everything is on this machine, so what takes longer will not come at all.
+const PATIENCE: Duration = Duration::from_secs(30);
 const TSIG_KEY: &str = "quickstart";
 
 /// Runs it.
 pub(crate) async fn quickstart(screen: Screen, verbose: bool, args: &args::Quickstart) -> Result<Code> {
     let names = read_names(&args.names)?;
     let dir = out_dir(&args.out, &names[0])?;
-    if dir.join(KEY_FILE).exists() && !dir.join(ROOT_FILE).exists() {
-        let message =
-            format!("`{}` holds a certificate that is not of a quickstart; choose another folder", dir.display());
+    let is_in_use = std::fs::read_dir(&dir).is_ok_and(|mut entries| entries.next().is_some());
+    if is_in_use && !dir.join(ROOT_FILE).exists() {
+        let message = format!("`{}` holds files that are not of a quickstart; choose another folder", dir.display());
         return Err(Failure::usage("--out", message));
     }
     let private = tempfile::Builder::new().prefix("dcv-quickstart-").tempdir().map_err(|error| {
@@ -49,6 +52,10 @@ pub(crate) async fn quickstart(screen: Screen, verbose: bool, args: &args::Quick
         1,
         &format!("An offline CertCentral at {} and a name server at {}", world.sandbox.base_url(), world.server.addr()),
     );
+    let root = world.sandbox.root_pem();
+    std::fs::create_dir_all(&dir).and_then(|()| std::fs::write(dir.join(ROOT_FILE), &root)).map_err(|error| {
+        Failure::usage("--out", format!("`{}` cannot be written: {error}; choose another folder", dir.display()))
+    })?;
     let toml = world.configuration(private.path());
     let config = Config::parse(&toml, &private.path().join("dcv.toml"))?;
     if verbose {
@@ -56,22 +63,25 @@ pub(crate) async fn quickstart(screen: Screen, verbose: bool, args: &args::Quick
     }
 
     step(2, &format!("dcv issue {}", args.names.join(" ")));
-    let issue =
-        args::Issue { names: args.names.clone(), out: Some(dir.display().to_string()), ..args::Issue::default() };
-    let code = match run::issue(&config, screen, &issue).await {
-        Err(failure) if failure.code == Code::Interrupted => {
-            return Err(Failure::new(Code::Interrupted, "the quickstart's CA is gone, there is nothing to go on with"));
-        }
-        result => result?,
+    let issue = args::Issue {
+        names: args.names.clone(),
+        out: Some(dir.display().to_string()),
+        wait: Some(PATIENCE),
+        ..args::Issue::default()
     };
+    let result = run::issue(&config, screen, &issue).await;
+    if !matches!(result, Ok(Code::Done)) {
+        forget_keys(&dir);
+    }
+    let code = result.map_err(|failure| match failure.code {
+        Code::Interrupted => {
+            Failure::new(Code::Interrupted, "the quickstart's CA is gone, there is nothing to go on with")
+        }
+        _ => failure,
+    })?;
     if code != Code::Done {
         return Ok(code);
     }
-
-    let root = world.sandbox.root_pem();
-    let write =
-        |error| Failure::usage("--out", format!("{ROOT_FILE} cannot be written to `{}`: {error}", dir.display()));
-    std::fs::write(dir.join(ROOT_FILE), &root).map_err(write)?;
     verify(&dir, &root, &names).map_err(|message| Failure::new(Code::Unexpected, message))?;
     step(3, "Verified: the chain leads to the CA's root and is good for every name");
     let left = world.server.records();
@@ -88,6 +98,16 @@ pub(crate) async fn quickstart(screen: Screen, verbose: bool, args: &args::Quick
     Ok(Code::Done)
 }
 
+/// Removes keys whose certificate will never come: the CA that was to sign it ends with this process.
+fn forget_keys(dir: &Path) {
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        if is_pending_key(&entry.file_name().to_string_lossy()) {
+            // A file that stays is a nuisance, and no more.
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
 /// The CA and the name server.
 struct World {
     sandbox: Sandbox,
@@ -99,7 +119,11 @@ impl World {
         let cannot = |what: &str, error: &dyn std::fmt::Display| {
             Failure::new(Code::Unexpected, format!("the quickstart's {what} cannot start: {error}"))
         };
-        let mut zones: Vec<String> = names.iter().map(|name| name.registrable().to_owned()).collect();
+        // The zones above belong to the picture where there are any between a name and its top level: `co.uk`.
+        let above = |name: &str| name.rmatch_indices('.').nth(1).map(|(dot, _)| name[dot + 1..].to_owned());
+        let registrable = names.iter().map(DnsName::registrable);
+        let mut zones: Vec<String> =
+            registrable.flat_map(|name| [Some(name.to_owned()), above(name)]).flatten().collect();
         zones.sort();
         zones.dedup();
         let mut random = rand::rng();

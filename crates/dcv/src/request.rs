@@ -23,6 +23,8 @@ use crate::{
 
 /// Where certificates go unless told otherwise.
 const DEFAULT_OUT: &str = "certificates/{name}";
+/// What the file of a new key is called until the certificate is there, but for a random tail.
+const PENDING_KEY: &str = ".privkey.";
 
 /// A request that is ready but for the key's file.
 pub(crate) struct Prepared {
@@ -30,15 +32,16 @@ pub(crate) struct Prepared {
     /// Names that a wildcard of the same order covers already, with the wildcard.
     pub(crate) covered: Vec<(DnsName, DnsName)>,
     dir: PathBuf,
+    /// The first folder above `dir` that was there before.
+    existing: PathBuf,
     /// The key that was made for this order.
     new_key: Option<PrivateKey>,
 }
 
 /// Reads names as people give them; all that are wrong are told at once.
 pub(crate) fn read_names(given: &[String]) -> Result<Vec<DnsName>> {
-    let (names, errors): (Vec<_>, Vec<_>) =
-        given.iter().map(|name| DnsName::parse(name)).partition(|name| name.is_ok());
-    let errors: Vec<String> = errors.into_iter().filter_map(|error| error.err()).map(|e| e.to_string()).collect();
+    let (names, errors): (Vec<_>, Vec<_>) = given.iter().map(|name| DnsName::parse(name)).partition(Result::is_ok);
+    let errors: Vec<String> = errors.into_iter().filter_map(Result::err).map(|e| e.to_string()).collect();
     if errors.is_empty() {
         Ok(names.into_iter().flatten().collect())
     } else {
@@ -75,7 +78,7 @@ impl Prepared {
 
         let out = issue.out.as_deref().or(defaults.out.as_deref()).unwrap_or(DEFAULT_OUT);
         let dir = out_dir(out, common_name)?;
-        check_writable(&dir)?;
+        let existing = check_writable(&dir)?;
 
         if let (Some(csr), Some(key)) = (&csr, &key)
             && !csr.matches_key(key)
@@ -106,7 +109,18 @@ impl Prepared {
         order.skip_approval = defaults.skip_approval.or(order.skip_approval);
         order.payment_method.clone_from(&defaults.payment_method);
         order.container = defaults.division.map(|id| Reference { id });
-        Ok(Self { request, covered: set.covered, dir, new_key })
+        Ok(Self { request, covered: set.covered, dir, existing, new_key })
+    }
+
+    /// What takes back all that [`write_key`](Self::write_key) does.
+    pub(crate) fn undo(&self) -> impl FnOnce() + use<> {
+        let (output, dir, existing) = (self.request.output.clone(), self.dir.clone(), self.existing.clone());
+        move || {
+            discard_key(output.as_ref());
+            // Folders that are not empty stay, and end it.
+            let ours = dir.ancestors().take_while(|folder| *folder != existing);
+            let _ = ours.map(std::fs::remove_dir).take_while(|removed| !removed.as_ref().is_err_and(is_in_use)).count();
+        }
     }
 
     /// Writes the new key, if there is one, into the output folder. It stays there until the certificate takes it over; see
@@ -114,7 +128,7 @@ impl Prepared {
     pub(crate) fn write_key(&mut self) -> Result<()> {
         let Some(key) = self.new_key.take() else { return Ok(()) };
         let tail: u64 = rand::rng().random();
-        let path = self.dir.join(format!(".privkey.{tail:016x}.pem"));
+        let path = self.dir.join(format!("{PENDING_KEY}{tail:016x}.pem"));
         let cannot = |error: std::io::Error| {
             let message =
                 format!("the key cannot be written to `{}`: {error}; choose another folder", self.dir.display());
@@ -127,6 +141,11 @@ impl Prepared {
         }
         Ok(())
     }
+}
+
+/// Whether a file of this name holds the key of a certificate that is still to come.
+pub(crate) fn is_pending_key(file: &str) -> bool {
+    file.starts_with(PENDING_KEY)
 }
 
 /// Removes the key that was made for a request which came to nothing, and its folder when that holds nothing else.
@@ -193,17 +212,17 @@ fn read(path: &Path, field: &str) -> Result<String> {
 
 fn validity(issue: &args::Issue, config: &Config) -> Result<Option<Validity>> {
     let flags = &issue.validity;
-    let said = flags.validity_days.is_some() || flags.validity_years.is_some() || flags.valid_till.is_some();
+    let said = flags.days.is_some() || flags.years.is_some() || flags.last_day.is_some();
     let chosen = if said { flags.clone() } else { config.defaults.validity() };
     let today = Timestamp::now().to_zoned_datetime(TimeZone::UTC).date();
-    if let Some(date) = chosen.valid_till.filter(|date| *date <= today) {
+    if let Some(date) = chosen.last_day.filter(|date| *date <= today) {
         let message = format!("{date} is not in the future; give a later date or --validity-days");
         return Err(Failure::usage("valid_till", message));
     }
-    if chosen.validity_days == Some(0) || chosen.validity_years == Some(0) {
+    if chosen.days == Some(0) || chosen.years == Some(0) {
         return Err(Failure::usage("validity", "0 is no validity; give at least one day"));
     }
-    let args::Validity { validity_days: days, validity_years: years, valid_till: custom_expiration_date } = chosen;
+    let args::Validity { days, years, last_day: custom_expiration_date } = chosen;
     let any = days.is_some() || years.is_some() || custom_expiration_date.is_some();
     Ok(any.then_some(Validity { years, days, custom_expiration_date }))
 }
@@ -219,8 +238,8 @@ pub(crate) fn out_dir(template: &str, common_name: &DnsName) -> Result<PathBuf> 
         .map_err(|error| Failure::usage("out", format!("`{dir}` is no path: {error}; name a folder")))
 }
 
-/// Whether files can be put there, found out without putting any.
-fn check_writable(dir: &Path) -> Result<()> {
+/// Whether files can be put there, found out without putting any. The folder that is there already, below which the others will be made.
+fn check_writable(dir: &Path) -> Result<PathBuf> {
     let wrong = |message: String| Err(Failure::usage("out", message));
     let existing = dir.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
     if !existing.is_dir() {
@@ -231,12 +250,16 @@ fn check_writable(dir: &Path) -> Result<()> {
         ));
     }
     match rustix::fs::access(existing, Access::WRITE_OK | Access::EXEC_OK) {
-        Ok(()) => Ok(()),
+        Ok(()) => Ok(existing.to_owned()),
         Err(error) => wrong(format!(
             "`{}` cannot be written: {error}; allow it for this user or choose another folder",
             existing.display()
         )),
     }
+}
+
+fn is_in_use(error: &std::io::Error) -> bool {
+    error.kind() == std::io::ErrorKind::DirectoryNotEmpty
 }
 
 #[cfg(test)]

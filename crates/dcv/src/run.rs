@@ -52,12 +52,12 @@ pub(crate) async fn issue(config: &Config, screen: Screen, args: &args::Issue) -
     }
     let dcv = builder.journal_at(config.journal()).build().await?;
     prepared.write_key()?;
-    let output = prepared.request.output.clone();
+    let undo = prepared.undo();
     let result = interruptible(dcv.issue(prepared.request)).await;
     progress.end();
     let Some(run) = progress.run() else {
         // Nothing was begun, so nobody will ever want the key.
-        discard_key(output.as_ref());
+        undo();
         return match result {
             Some(Err(error)) => Err(error.into()),
             _ => Err(Failure::new(Code::Interrupted, "nothing was ordered")),
@@ -398,4 +398,28 @@ fn in_full(screen: Screen, run: &Run, entries: &[Stamped]) -> String {
     let lines: Vec<String> =
         lines.iter().map(|(label, text)| format!("{} {text}", screen.on_out(BOLD, format!("{label:<21}")))).collect();
     lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::args::Cli;
+
+    #[test]
+    fn what_is_left_behind_and_what_is_worst_decide_the_code() {
+        let screen = Screen::new(&Cli::parse_from(["dcv", "--json", "status"]).global);
+        let run = "dcv-1".parse().expect("an id");
+        let proof = Proof::Txt { name: "example.com".to_owned(), value: "v".to_owned() };
+        assert_eq!(left_behind(screen, &run, &[]), Code::Done);
+        assert_eq!(left_behind(screen, &run, &[proof]), Code::LeftBehind);
+
+        let ordered = [Code::Done, Code::LeftBehind, Code::Waiting, Code::Refused];
+        for (lesser, one) in ordered.into_iter().enumerate() {
+            for (graver, other) in ordered.into_iter().enumerate() {
+                assert_eq!(worse(one, other), ordered[lesser.max(graver)]);
+            }
+        }
+    }
 }

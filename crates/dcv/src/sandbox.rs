@@ -41,13 +41,13 @@ pub(crate) async fn sandbox(screen: Screen, args: &args::Sandbox) -> Result<Code
     account.va =
         va::Config { http_port: args.http_port, https_port: args.https_port, ..va::Config::with_dns(asked.clone()) };
     let keys: Vec<String> = account.keys.iter().map(|key| key.key.expose_secret().to_owned()).collect();
-    let organizations: Vec<_> = account.organizations.iter().map(|o| json!({ "id": o.id, "name": o.name })).collect();
+    let organizations: Vec<(u64, String)> = account.organizations.iter().map(|o| (o.id, o.name.clone())).collect();
     let sandbox = Sandbox::start(account).await.map_err(|error| Failure::usage("sandbox", error))?;
 
     let label = |text: &str| screen.on_out(BOLD, format!("{text:<13}"));
     let mut lines = vec![format!("{} {}", label("base URL"), sandbox.base_url())];
     lines.extend(keys.iter().map(|key| format!("{} {key}", label("API key"))));
-    lines.extend(organizations.iter().map(|o| format!("{} {} {}", label("organization"), o["id"], o["name"])));
+    lines.extend(organizations.iter().map(|(id, name)| format!("{} {id} {name}", label("organization"))));
     let servers: Vec<String> = asked.iter().map(ToString::to_string).collect();
     lines.push(format!("{} {}", label("the CA asks"), servers.join(", ")));
     if let Some(zones) = &zones {
@@ -62,7 +62,7 @@ pub(crate) async fn sandbox(screen: Screen, args: &args::Sandbox) -> Result<Code
             "base_url": sandbox.base_url(),
             "control_url": sandbox.control_url(),
             "keys": keys,
-            "organizations": organizations,
+            "organizations": organizations.iter().map(|(id, name)| json!({ "id": id, "name": name })).collect::<Vec<_>>(),
             "dns": asked,
             "tsig": zones.as_ref().map(|zones| json!({ "name": TSIG_KEY, "algorithm": "hmac-sha256", "secret": zones.secret })),
             "root_pem": sandbox.root_pem(),

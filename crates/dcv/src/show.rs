@@ -5,7 +5,7 @@
 //! [`Board`], which know nothing of terminals.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt::Display,
     io::{IsTerminal, Write},
     sync::{Arc, Mutex, PoisonError},
@@ -13,7 +13,7 @@ use std::{
 };
 
 use anstyle::{AnsiColor, Style};
-use dcv_core::{Event, Observer, RunId};
+use dcv_core::{Event, Observer, RunId, propagation::Sight};
 use dcv_provider::{Descriptor, Proof, dns::is_within};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
@@ -64,40 +64,34 @@ impl Screen {
         }
     }
 
-    pub(crate) fn is_json(&self) -> bool {
+    pub(crate) fn is_json(self) -> bool {
         self.json
     }
 
     /// A result: text for people, or one JSON object.
-    pub(crate) fn result(&self, text: impl Display, json: impl Serialize) {
+    pub(crate) fn result(self, text: impl Display, json: impl Serialize) {
         if self.json {
-            self.object(&json);
+            object(&json);
         } else {
             line(std::io::stdout(), text);
         }
     }
 
-    /// One JSON object on stdout.
-    fn object(&self, json: &impl Serialize) {
-        let text = serde_json::to_string(json).unwrap_or_else(|error| format!("{{\"error\":\"{error}\"}}"));
-        line(std::io::stdout(), text);
-    }
-
     /// A word on the way: stderr, and not where only results are wanted.
-    pub(crate) fn note(&self, text: impl Display) {
+    pub(crate) fn note(self, text: impl Display) {
         if !self.json && !self.quiet {
             line(std::io::stderr(), text);
         }
     }
 
     /// Something that should be read even by those who want it quiet.
-    pub(crate) fn warn(&self, text: impl Display) {
+    pub(crate) fn warn(self, text: impl Display) {
         if !self.json {
             line(std::io::stderr(), format!("{} {text}", self.on_err(CARE, "warning:")));
         }
     }
 
-    pub(crate) fn failure(&self, failure: &Failure) {
+    pub(crate) fn failure(self, failure: &Failure) {
         if self.json {
             line(std::io::stderr(), failure.json());
         } else {
@@ -108,12 +102,12 @@ impl Screen {
     }
 
     /// Text in a style, for stdout.
-    pub(crate) fn on_out(&self, style: Style, text: impl Display) -> String {
+    pub(crate) fn on_out(self, style: Style, text: impl Display) -> String {
         paint(self.color_out, style, text)
     }
 
     /// Text in a style, for stderr.
-    pub(crate) fn on_err(&self, style: Style, text: impl Display) -> String {
+    pub(crate) fn on_err(self, style: Style, text: impl Display) -> String {
         paint(self.color_err, style, text)
     }
 
@@ -130,6 +124,12 @@ impl Screen {
 
 fn paint(color: bool, style: Style, text: impl Display) -> String {
     if color { format!("{style}{text}{style:#}") } else { text.to_string() }
+}
+
+/// One JSON object on stdout.
+fn object(json: &impl Serialize) {
+    let text = serde_json::to_string(json).unwrap_or_else(|error| format!("{{\"error\":\"{error}\"}}"));
+    line(std::io::stdout(), text);
 }
 
 /// Writes a line; a reader that has gone away is no error of ours.
@@ -181,25 +181,22 @@ impl Progress {
             if let Value::Object(fields) = &mut json {
                 fields.insert("run".to_owned(), run.as_str().into());
             }
-            return self.screen.object(&json);
+            return object(&json);
         }
         let Shared { board, live, .. } = &mut *shared;
         let moved = board.take(event);
-        match live {
-            Some(live) => {
-                // What has a line of its own moves it; the rest is said above.
-                if !moved {
-                    for text in words(run, event, board) {
-                        live.say(&self.dress(event, &text));
-                    }
-                }
-                live.draw(board, self.screen);
-            }
-            None => {
-                let whose = if self.several { format!("{run}: ") } else { String::new() };
+        if let Some(live) = live {
+            // What has a line of its own moves it; the rest is said above.
+            if !moved {
                 for text in words(run, event, board) {
-                    self.screen.note(format!("{whose}{}", self.dress(event, &text)));
+                    live.say(&self.dress(event, &text));
                 }
+            }
+            live.draw(board, self.screen);
+        } else {
+            let whose = if self.several { format!("{run}: ") } else { String::new() };
+            for text in words(run, event, board) {
+                self.screen.note(format!("{whose}{}", self.dress(event, &text)));
             }
         }
     }
@@ -232,14 +229,9 @@ fn words(run: &RunId, event: &Event, board: &Board) -> Vec<String> {
         Event::Presented { proof, provider } => {
             vec![format!("{}: value placed by {provider} ({} {})", board.domain(proof), proof.kind(), proof.name())]
         }
-        Event::Observed { verdict } => verdict
-            .proofs
-            .iter()
-            .map(|view| {
-                let (shows, counted) = view.count();
-                format!("{}: seen at {shows} of {counted} servers", board.domain(&view.proof))
-            })
-            .collect(),
+        Event::Observed { .. } => {
+            board.seen.iter().map(|domain| format!("{domain}: {}", board.domains[domain])).collect()
+        }
         Event::Visible { domain } => vec![format!("{domain}: visible everywhere")],
         Event::Accepted { domain } => vec![format!("{domain}: accepted by the CA")],
         Event::Waiting(waiting) => vec![waiting.to_string()],
@@ -259,13 +251,15 @@ fn words(run: &RunId, event: &Event, board: &Board) -> Vec<String> {
 #[derive(Debug, Default)]
 struct Board {
     domains: BTreeMap<String, Stand>,
+    /// Those of which the last observation told something new.
+    seen: BTreeSet<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Stand {
     Open,
     Placed { provider: String },
-    Seen { shows: usize, counted: usize },
+    Seen { shows: usize, counted: usize, missing: Option<String> },
     Visible,
     Accepted,
 }
@@ -281,9 +275,17 @@ impl Board {
             }
             Event::Presented { proof, provider } => self.set(proof, Stand::Placed { provider: provider.clone() }),
             Event::Observed { verdict } => {
+                self.seen.clear();
                 for view in &verdict.proofs {
                     let (shows, counted) = view.count();
-                    self.set(&view.proof, Stand::Seen { shows, counted });
+                    let silent = |sight: &Sight| matches!(sight, Sight::Dead(_) | Sight::Lame(_));
+                    let missing = view.views.iter().find(|place| silent(&place.sight)).map(ToString::to_string);
+                    let stand = Stand::Seen { shows, counted, missing };
+                    let domain = self.domain(&view.proof).to_owned();
+                    if self.domains.get(&domain) != Some(&stand) {
+                        self.domains.insert(domain.clone(), stand);
+                        self.seen.insert(domain);
+                    }
                 }
             }
             Event::Visible { domain } => {
@@ -323,7 +325,10 @@ impl Display for Stand {
         match self {
             Self::Open => f.write_str("to be proved"),
             Self::Placed { provider } => write!(f, "value placed by {provider}"),
-            Self::Seen { shows, counted } => write!(f, "seen at {shows} of {counted} servers"),
+            Self::Seen { shows, counted, missing } => {
+                write!(f, "seen at {shows} of {counted} places")?;
+                missing.as_ref().map_or(Ok(()), |missing| write!(f, "; {missing}"))
+            }
             Self::Visible => f.write_str("visible everywhere, the CA is checking"),
             Self::Accepted => f.write_str("accepted by the CA"),
         }
@@ -387,16 +392,17 @@ pub(crate) fn providers(screen: Screen) -> Code {
     let mut list = Vec::new();
     for Descriptor { id, title, proofs, batch, options, example } in KINDS.iter().map(|kind| kind.descriptor) {
         let kinds: Vec<String> = proofs.iter().map(ToString::to_string).collect();
-        let mut text = format!("{} {title}\n  proofs: {}; {batch}\n", screen.on_out(BOLD, id), kinds.join(", "));
+        let mut lines =
+            vec![format!("{} {title}", screen.on_out(BOLD, id)), format!("  proofs: {}; {batch}", kinds.join(", "))];
         let width = options.iter().map(|option| option.name.len()).max().unwrap_or_default();
-        for option in *options {
+        lines.extend(options.iter().map(|option| {
             let required = if option.required { " (required)" } else { "" };
             let secret = if option.secret { " (secret)" } else { "" };
-            let help = option.help.trim_end_matches('.');
-            text += &format!("  {:<width$}  {help}{required}{secret}\n", option.name);
-        }
-        text += &format!("\n  [provider.NAME]\n  {}\n", example.trim_end().replace('\n', "\n  "));
-        texts.push(text);
+            format!("  {:<width$}  {}{required}{secret}", option.name, option.help.trim_end_matches('.'))
+        }));
+        lines.extend([String::new(), "  [provider.NAME]".to_owned()]);
+        lines.extend(example.lines().map(|line| format!("  {line}")));
+        texts.push(lines.join("\n"));
         let options: Vec<Value> = options
             .iter()
             .map(|o| json!({ "name": o.name, "help": o.help, "required": o.required, "secret": o.secret }))
@@ -405,7 +411,7 @@ pub(crate) fn providers(screen: Screen) -> Code {
             "type": id, "title": title, "proofs": proofs, "batch": batch, "options": options, "example": example,
         }));
     }
-    screen.result(texts.join("\n").trim_end(), json!({ "providers": list }));
+    screen.result(texts.join("\n\n"), json!({ "providers": list }));
     Code::Done
 }
 
@@ -413,7 +419,7 @@ pub(crate) fn providers(screen: Screen) -> Code {
 mod tests {
     use dcv_core::{
         Waiting,
-        propagation::{ProofView, Sight, Verdict, View},
+        propagation::{ProofView, Verdict, View},
         state::Actor,
     };
 
@@ -427,8 +433,13 @@ mod tests {
     #[test]
     fn events_become_words_and_move_the_board() {
         let run: RunId = "dcv-1".parse().expect("an id");
-        let sights = [Sight::Shows, Sight::Lacks(Vec::new())];
-        let views = sights.map(|sight| View { place: "ns1".to_owned(), address: "192.0.2.1:53".to_owned(), sight });
+        let view =
+            |place: &str, address: &str, sight| View { place: place.to_owned(), address: address.to_owned(), sight };
+        let views = [
+            view("ns1", "192.0.2.1:53", Sight::Shows),
+            view("ns1", "[2001:db8::1]:53", Sight::Lacks(Vec::new())),
+            view("ns2", "192.0.2.2:53", Sight::Dead("is silent".to_owned())),
+        ];
         let seen = ProofView { proof: txt("_dnsauth.example.com"), views: views.to_vec(), visible: false };
         let table: Vec<(Event, &str, &str)> = vec![
             (
@@ -448,9 +459,14 @@ mod tests {
                 "value placed by corp",
             ),
             (
+                Event::Observed { verdict: Verdict { proofs: vec![seen.clone()] } },
+                "example.com: seen at 1 of 2 places; ns2 192.0.2.2:53 is silent",
+                "seen at 1 of 2 places; ns2 192.0.2.2:53 is silent",
+            ),
+            (
                 Event::Observed { verdict: Verdict { proofs: vec![seen] } },
-                "example.com: seen at 1 of 2 servers",
-                "seen at 1 of 2 servers",
+                "",
+                "seen at 1 of 2 places; ns2 192.0.2.2:53 is silent",
             ),
             (
                 Event::Visible { domain: "example.com".to_owned() },

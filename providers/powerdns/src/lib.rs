@@ -60,7 +60,7 @@ api_key = { file = "/etc/dcv/powerdns.key" }
 "#,
 };
 
-/// Up to this many record sets are asked for one by one; beyond that the zone is read at once.
+/// After a write, up to this many record sets are asked for one by one; beyond that the zone is read at once.
 const SETS_ONE_BY_ONE: usize = 4;
 /// How long others on this machine may keep a zone to themselves, and how often that is looked at.
 const LOCK_PATIENCE: Duration = Duration::from_secs(10);
@@ -267,28 +267,28 @@ impl Editor {
         })
     }
 
-    /// What these record sets hold.
+    /// What these record sets hold. The whole zone is read: asked for single sets, servers leave out disabled values (4.7.3
+    /// does), and those would then be lost.
     async fn read(&self, zone: &Zone, keys: &[Key]) -> Result<HashMap<Key, RecordSet>> {
-        let path = format!("/{}", zone.id);
-        let contents: Vec<ZoneContent> = if keys.len() <= SETS_ONE_BY_ONE {
-            try_join_all(keys.iter().map(|(name, rtype)| {
-                let (path, name) = (path.as_str(), format!("{name}."));
-                async move {
-                    let query = [("rrset_name", name.as_str()), ("rrset_type", rtype)];
-                    self.understand(&self.call(Method::GET, path, &query, None).await?)
-                }
-            }))
-            .await?
-        } else {
-            vec![self.understand(&self.call(Method::GET, &path, &[], None).await?)?]
-        };
+        let content: ZoneContent = self.content(zone, &[]).await?;
+        Ok(pick(keys, [content]))
+    }
+
+    /// What these record sets hold after a write: only what is visible counts, so that a few sets can be asked for one by
+    /// one.
+    async fn read_back(&self, zone: &Zone, keys: &[Key]) -> Result<HashMap<Key, RecordSet>> {
+        if keys.len() > SETS_ONE_BY_ONE {
+            return self.read(zone, keys).await;
+        }
+        let contents = try_join_all(keys.iter().map(async |(name, rtype)| {
+            self.content(zone, &[("rrset_name", &format!("{name}.")), ("rrset_type", rtype)]).await
+        }));
         // Servers that do not know the filter give the whole zone.
-        let wanted = |set: &RecordSet| {
-            let name = set.name.trim_end_matches('.').to_ascii_lowercase();
-            keys.iter().find(|(owner, rtype)| *owner == name && set.rtype.eq_ignore_ascii_case(rtype)).cloned()
-        };
-        let sets = contents.into_iter().flat_map(|content| content.rrsets);
-        Ok(sets.filter_map(|set| wanted(&set).map(|key| (key, set))).collect())
+        Ok(pick(keys, contents.await?))
+    }
+
+    async fn content(&self, zone: &Zone, query: &[(&str, &str)]) -> Result<ZoneContent> {
+        self.understand(&self.call(Method::GET, &format!("/{}", zone.id), query, None).await?)
     }
 
     /// The new content of a record set: a value that is kept stays as it was, disabled or not.
@@ -406,7 +406,7 @@ impl ZoneEditor for Editor {
         let path = format!("/{}", zone.id);
         self.call(Method::PATCH, &path, &[], Some(serde_json::json!({ "rrsets": replacements }))).await?;
         // Whoever read before this write and writes after it puts the old set back.
-        let now = self.read(zone, &keys).await?;
+        let now = self.read_back(zone, &keys).await?;
         let done = sets.iter().all(|(key, (add, remove))| holds(now.get(key), add, remove));
         if done {
             Ok(())
@@ -414,6 +414,16 @@ impl ZoneEditor for Editor {
             Err(ProviderError::new(ErrorKind::Conflict, "another writer put older record sets back"))
         }
     }
+}
+
+/// The record sets that were asked for.
+fn pick(keys: &[Key], contents: impl IntoIterator<Item = ZoneContent>) -> HashMap<Key, RecordSet> {
+    let wanted = |set: RecordSet| {
+        let name = set.name.trim_end_matches('.').to_ascii_lowercase();
+        let key = keys.iter().find(|(owner, rtype)| *owner == name && set.rtype.eq_ignore_ascii_case(rtype))?;
+        Some((key.clone(), set))
+    };
+    contents.into_iter().flat_map(|content| content.rrsets).filter_map(wanted).collect()
 }
 
 /// Whether a record set has what was added and nothing of what was removed.

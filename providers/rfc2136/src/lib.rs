@@ -1,9 +1,10 @@
 //! RFC 2136 dynamic update as a `dcv` provider: BIND, Knot, PowerDNS, Windows DNS and whatever else takes updates.
 //!
 //! All proofs of a zone go in one UPDATE message over TCP, signed with TSIG (RFC 8945); only what does not fit into 65535
-//! octets makes a second one. Adding a record leaves the others of its set alone, and removing one names its value (RFC
-//! 2136 sections 2.5.1 and 2.5.4), so that nothing is read first and no race can be lost. Where an alias is in the way a
-//! server drops the addition and answers NOERROR all the same (section 3.4.2.2); prerequisites make that an error.
+//! octets makes a second one. Adding a record leaves the values of its set alone, and removing one names its value (RFC
+//! 2136 sections 2.5.1 and 2.5.4), so that no race can be lost. Two things a server does without a word: it gives a whole
+//! set the TTL of the record that joins it, so ours takes the set's; and where an alias is in the way it drops the addition
+//! and answers NOERROR (section 3.4.2.2), so a prerequisite makes that an error.
 //!
 //! The least that the server has to allow, as BIND writes it:
 //!
@@ -15,6 +16,7 @@
 //! GSS-TSIG is not spoken; Windows DNS takes unsigned updates where the zone allows nonsecure ones.
 
 use std::{
+    collections::{BTreeSet, HashMap},
     net::SocketAddr,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -23,11 +25,14 @@ use async_trait::async_trait;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use dcv_provider::{
     Descriptor, ErrorKind, OptionSpec, ProofKind, ProviderError, Result,
-    dns::{Answer, Dns, DnsError, Recursion, exchange_tcp, is_within, to_name},
+    dns::{Answer, Dns, DnsError, Recursion, exchange, exchange_tcp, is_within, to_name},
     secret::Secret,
     zone::{Change, DEFAULT_TTL, Record as ZoneRecord, RecordData, Zone, ZoneEditor, ZoneProvider, longest_suffix},
 };
-use futures_util::future::try_join_all;
+use futures_util::{
+    future::try_join_all,
+    stream::{self, StreamExt},
+};
 use hickory_proto::{
     op::{Message, MessageType, OpCode, Query, ResponseCode},
     rr::{
@@ -94,6 +99,10 @@ const LARGEST_UPDATE: usize = 65_535;
 const OVERHEAD: usize = 1024;
 /// How far the clocks may be apart (RFC 8945 section 10).
 const FUDGE: u16 = 300;
+/// How long the TTL of a set is waited for; without it the change goes on.
+const TTL_PATIENCE: Duration = Duration::from_secs(2);
+/// How many TTLs are asked for at a time.
+const QUESTIONS_AT_ONCE: usize = 64;
 
 /// The configuration.
 #[derive(Clone, Debug, Deserialize)]
@@ -400,14 +409,37 @@ impl Editor {
         }
     }
 
+    /// The TTLs of the sets that texts are to join, by name. A set has one TTL (RFC 2181 section 5.2), and others' values in
+    /// it would keep ours for good. What the server does not say counts as no set.
+    async fn ttls<'r>(&self, records: &[&'r ZoneRecord]) -> Result<HashMap<&'r str, u32>> {
+        let servers = self.addresses().await?;
+        let texts = records.iter().filter(|record| matches!(record.data, RecordData::Txt(_)));
+        let names: BTreeSet<&str> = texts.map(|record| record.name.as_str()).collect();
+        let deadline = self.deadline.min(TTL_PATIENCE);
+        let questions = names.into_iter().map(|owner| {
+            let server = servers[0];
+            async move {
+                let mut question = Message::new(rand::random(), MessageType::Query, OpCode::Query);
+                question.add_query(Query::query(name(owner).ok()?, RecordType::TXT));
+                let answer = exchange(server, &question, deadline).await.ok()?;
+                let set = answer.answers.iter().find(|record| record.record_type() == RecordType::TXT)?;
+                Some((owner, set.ttl))
+            }
+        });
+        let asked = stream::iter(questions.collect::<Vec<_>>()).buffer_unordered(QUESTIONS_AT_ONCE);
+        Ok(asked.filter_map(std::future::ready).collect().await)
+    }
+
     /// Sends additions in as few messages as they fit into. Each has a prerequisite, for without one the server would drop a
     /// text that is to stand beside an alias, and replace an alias by another one, and say nothing (RFC 2136 section
     /// 3.4.2.2): an alias needs a name that is not in use, a text one without an alias (sections 2.4.5 and 2.4.3).
     async fn add(&self, zone: &Zone, records: &[&ZoneRecord]) -> Result<()> {
+        let ttls = self.ttls(records).await?;
         let mut messages = Vec::new();
         let mut octets = usize::MAX;
         for record in records {
-            let addition = Record::from_rdata(name(&record.name)?, self.ttl, data(record)?);
+            let ttl = ttls.get(record.name.as_str()).copied().unwrap_or(self.ttl);
+            let addition = Record::from_rdata(name(&record.name)?, ttl, data(record)?);
             let absent = match record.data {
                 RecordData::Cname(_) => RecordType::ANY,
                 RecordData::Txt(_) => RecordType::CNAME,

@@ -1,0 +1,653 @@
+//! The real program between an offline CA and a name server, both in this process, so that the tests can see what each of
+//! them was asked.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::{Output, Stdio},
+    time::{Duration, Instant},
+};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use certcentral::RequestStatus;
+use certcentral_sandbox::{ApiKey, Config as Account, Role, Sandbox, account::Approval, dns, va};
+use dcv_core::{
+    certificate::Chain,
+    key::{KeyKind, PrivateKey},
+    name::DnsName,
+};
+use futures_util::future::join_all;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{Child, Command},
+};
+
+const API_KEY: &str = "planted-api-key-4711";
+const TSIG: &[u8] = b"planted-tsig-secret-of-32-octets";
+
+/// The program, its output piped, knowing nothing of this machine's user.
+fn dcv(dir: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dcv"));
+    for variable in ["DCV_CONFIG", "DIGICERT_API_KEY", "XDG_STATE_HOME", "XDG_CONFIG_HOME", "RUST_LOG", "NO_COLOR"] {
+        command.env_remove(variable);
+    }
+    command.current_dir(dir).env("HOME", dir).env("RUST_BACKTRACE", "0");
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    command
+}
+
+/// What a run of the program left.
+struct Ran {
+    code: i32,
+    stdout: String,
+    stderr: String,
+}
+
+impl Ran {
+    fn all(&self) -> String {
+        format!("exit {}\n{}{}", self.code, self.stdout, self.stderr)
+    }
+
+    /// Each line of stdout as JSON.
+    fn json(&self) -> Vec<Value> {
+        let parse = |line: &str| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        self.stdout.lines().map(parse).collect()
+    }
+
+    fn last(&self) -> Value {
+        self.json().pop().unwrap_or_else(|| panic!("no result: {}", self.all()))
+    }
+}
+
+impl From<Output> for Ran {
+    fn from(output: Output) -> Self {
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8(output.stdout).expect("text"),
+            stderr: String::from_utf8(output.stderr).expect("text"),
+        }
+    }
+}
+
+async fn run(command: &mut Command) -> Ran {
+    let output = tokio::time::timeout(Duration::from_secs(60), command.output()).await;
+    output.expect("it ends").expect("it starts").into()
+}
+
+struct Bench {
+    dir: TempDir,
+    sandbox: Sandbox,
+    server: dns::Server,
+}
+
+impl Bench {
+    async fn start() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    async fn with(change: impl FnOnce(&mut Account)) -> Self {
+        let server = dns::Server::start(dns::Config {
+            zones: vec!["example.com".to_owned(), "example.org".to_owned()],
+            tsig: Some(dns::TsigKey { name: "dcv-key".to_owned(), secret: TSIG.to_vec() }),
+            ..dns::Config::default()
+        })
+        .await
+        .expect("a name server");
+        let mut account = Account {
+            keys: vec![ApiKey::new(API_KEY, Role::Administrator)],
+            va: va::Config::with_dns(vec![server.addr()]),
+            polling: false,
+            ..Account::default()
+        };
+        change(&mut account);
+        let sandbox = Sandbox::start(account).await.expect("a sandbox");
+        let bench = Self { dir: tempfile::tempdir().expect("a folder"), sandbox, server };
+        bench.write("dcv.toml", &bench.configuration());
+        bench
+    }
+
+    /// Secrets stand in the file itself, the worst case for what must not be shown.
+    fn configuration(&self) -> String {
+        format!(
+            r#"[ca]
+url = "{url}"
+key = "{API_KEY}"
+[defaults]
+product = "ssl_basic"
+organization = 10001
+[state]
+path = "state/journal.sqlite"
+[dns]
+resolvers = ["{dns}"]
+authority_port = {port}
+[provider.corp]
+type = "rfc2136"
+server = "{dns}"
+tsig = {{ name = "dcv-key", secret = "{tsig}" }}
+[route]
+"example.com" = "corp"
+"#,
+            url = self.sandbox.base_url(),
+            dns = self.server.addr(),
+            port = self.server.addr().port(),
+            tsig = STANDARD.encode(TSIG),
+        )
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.path(name), text).expect("a file");
+        fs::set_permissions(self.path(name), fs::Permissions::from_mode(0o600)).expect("a mode");
+    }
+
+    fn dcv(&self, arguments: &str) -> Command {
+        let mut command = dcv(self.dir.path());
+        command.args(arguments.split_whitespace());
+        command
+    }
+
+    async fn run(&self, arguments: &str) -> Ran {
+        run(&mut self.dcv(arguments)).await
+    }
+
+    /// Starts the program and waits until its stdout holds a line with `part`.
+    async fn start_until(&self, arguments: &str, part: &str) -> Child {
+        let mut child = self.dcv(arguments).spawn().expect("it starts");
+        let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+        let found = async {
+            while let Ok(Some(line)) = lines.next_line().await {
+                if line.contains(part) {
+                    return true;
+                }
+            }
+            false
+        };
+        let found = tokio::time::timeout(Duration::from_secs(30), found).await;
+        assert_eq!(found, Ok(true), "`{part}` was never said");
+        // Later lines have to go somewhere.
+        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        child
+    }
+
+    fn client(&self) -> certcentral::Client {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = certcentral::Client::builder(API_KEY.into()).base_url(self.sandbox.base_url()).build();
+        client.expect("a client")
+    }
+
+    async fn approve_everything(&self) {
+        let client = self.client();
+        for request in client.requests(&RequestStatus::Pending).await.expect("requests") {
+            client.set_request_status(request.id, &RequestStatus::Approved, "fine").await.expect("approved");
+        }
+    }
+
+    fn changes_asked_of_ca(&self) -> usize {
+        self.sandbox.requests_seen().iter().filter(|seen| seen.method != "GET").count()
+    }
+
+    fn hidden_files(&self, dir: &str) -> Vec<String> {
+        let entries = fs::read_dir(self.path(dir)).into_iter().flatten().flatten();
+        entries.map(|e| e.file_name().to_string_lossy().into_owned()).filter(|name| name.starts_with('.')).collect()
+    }
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap_or_else(|error| panic!("{}: {error}", path.display())).permissions().mode() & 0o777
+}
+
+/// The files of a certificate: there, with the right modes, and good for the names below the root.
+fn check_files(dir: &Path, root: &str, names: &[&str]) {
+    for (file, expected) in
+        [("cert.pem", 0o644), ("chain.pem", 0o644), ("fullchain.pem", 0o644), ("privkey.pem", 0o600)]
+    {
+        assert_eq!(mode(&dir.join(file)), expected, "{file}");
+    }
+    let read = |file: &str| fs::read_to_string(dir.join(file)).expect(file);
+    let pem = read("fullchain.pem");
+    assert_eq!(pem, read("cert.pem") + &read("chain.pem"));
+    let key = PrivateKey::from_pem(&read("privkey.pem")).expect("a key");
+    assert!(Chain::from_pem(pem.as_bytes()).expect("a chain").matches_key(&key));
+
+    let chain: Vec<CertificateDer<'_>> =
+        CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<_, _>>().expect("certificates");
+    let root = CertificateDer::from_pem_slice(root.as_bytes()).expect("a root");
+    let anchor = webpki::anchor_from_trusted_cert(&root).expect("an anchor");
+    let leaf = webpki::EndEntityCert::try_from(&chain[0]).expect("a leaf");
+    let usage = webpki::KeyUsage::server_auth();
+    let algorithms = webpki::ALL_VERIFICATION_ALGS;
+    leaf.verify_for_usage(algorithms, &[anchor], &chain[1..], UnixTime::now(), usage, None, None)
+        .expect("a good chain");
+    for name in names {
+        leaf.verify_is_valid_for_subject_name(&ServerName::try_from(*name).expect("a name")).expect(name);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn quickstart_shows_the_whole_life_of_a_certificate() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let began = Instant::now();
+    let ran = run(dcv(dir.path()).arg("quickstart")).await;
+    assert_eq!(ran.code, 0, "{}", ran.all());
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+    for part in [
+        "example.com: visible everywhere",
+        "example.com: accepted by the CA",
+        "Verified",
+        "Nothing is left in the zone",
+    ] {
+        assert!(ran.stderr.contains(part), "{part}: {}", ran.all());
+    }
+    let certificates = dir.path().join("certificates/shop.example.com");
+    let root = fs::read_to_string(certificates.join("sandbox-root.pem")).expect("a root");
+    check_files(&certificates, &root, &["shop.example.com", "www.example.com"]);
+    let files: Vec<_> = fs::read_dir(&certificates).expect("a folder").collect();
+    assert_eq!(files.len(), 5, "{files:?}");
+
+    // Again, with other names below other top levels, for programs.
+    let mut again = dcv(dir.path());
+    let ran = run(again.args(["quickstart", "www.bücher.de", "shop.example.co.uk", "--json", "--out", "again"])).await;
+    assert_eq!(ran.code, 0, "{}", ran.all());
+    assert_eq!(ran.stderr, "");
+    assert_eq!(ran.last()["records_left"], serde_json::json!([]));
+    assert_eq!(mode(&dir.path().join("again/privkey.pem")), 0o600);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn quickstart_leaves_a_folder_with_other_files_alone() {
+    let dir = tempfile::tempdir().expect("a folder");
+    fs::write(dir.path().join("privkey.pem"), "mine").expect("a file");
+    let ran = run(dcv(dir.path()).args(["quickstart", "--out", "."])).await;
+    assert_eq!(ran.code, 2, "{}", ran.all());
+    assert!(ran.stderr.contains("choose another folder"), "{}", ran.all());
+    assert_eq!(fs::read_to_string(dir.path().join("privkey.pem")).expect("still there"), "mine");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn issue_brings_a_certificate_home_and_leaves_nothing_behind() {
+    let bench = Bench::start().await;
+    let ran = bench.run("issue shop.example.com *.example.com --json --out certs/{name} --key-type rsa2048").await;
+    assert_eq!(ran.code, 0, "{}", ran.all());
+    let events: Vec<String> = ran.json().iter().filter_map(|line| line["event"].as_str().map(str::to_owned)).collect();
+    let order =
+        ["started", "checked", "placed", "challenged", "presented", "observed", "visible", "accepted", "issued"];
+    let positions: Vec<Option<usize>> = order.iter().map(|e| events.iter().position(|event| event == e)).collect();
+    assert!(positions.is_sorted() && !positions.contains(&None), "{events:?}");
+    let result = ran.last();
+    assert_eq!((result["result"].as_str(), &result["left_behind"]), (Some("issued"), &serde_json::json!([])));
+    assert_eq!(
+        result["files"]["key"].as_str().map(Path::new),
+        Some(&*bench.path("certs/shop.example.com/privkey.pem"))
+    );
+    check_files(
+        &bench.path("certs/shop.example.com"),
+        &bench.sandbox.root_pem(),
+        &["shop.example.com", "x.example.com"],
+    );
+    assert_eq!(bench.hidden_files("certs/shop.example.com"), [""; 0], "the pending key is gone");
+    assert_eq!(bench.sandbox.orders(), 1);
+    assert_eq!(bench.server.records(), [""; 0]);
+    assert_eq!(mode(&bench.path("state/journal.sqlite")), 0o600);
+
+    let open = bench.run("status").await;
+    assert_eq!((open.code, open.stdout.trim()), (0, "no open runs"), "{}", open.all());
+    let number = result["order_id"].to_string();
+    let one = bench.run(&format!("status {number}")).await;
+    for part in ["shop.example.com", "issued", "nobody", "accepted", "stored in", "closed"] {
+        assert!(one.stdout.contains(part), "{part}: {}", one.all());
+    }
+    let all = bench.run("status --all --json").await.last();
+    assert_eq!(all["runs"][0]["order_id"].to_string(), number);
+
+    // Validated a moment ago: nothing has to be proved any more.
+    let updates = bench.server.update_count();
+    let second = bench.run("issue www.example.com --out certs/{name}").await;
+    assert_eq!(second.code, 0, "{}", second.all());
+    assert!(second.stdout.starts_with("issued: www.example.com in "), "{}", second.all());
+    assert!(!second.all().contains('\u{1b}'), "a pipe gets no colors: {}", second.all());
+    assert_eq!(bench.server.update_count(), updates);
+    assert_eq!(mode(&bench.path("certs/www.example.com/privkey.pem")), 0o600);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn own_keys_and_requests_are_used_and_stay_where_they_are() {
+    let bench = Bench::start().await;
+    let key = PrivateKey::generate(KeyKind::EcdsaP384).expect("a key");
+    key.write(&bench.path("my.key")).expect("written");
+    let names = [DnsName::parse("own.example.com").expect("a name")];
+    bench.write("my.csr", key.csr(&names).expect("a CSR").pem());
+    for (arguments, out) in [("--csr my.csr", "a"), ("own.example.com --key my.key", "b")] {
+        let ran = bench.run(&format!("issue {arguments} --out {out}")).await;
+        assert_eq!(ran.code, 0, "{}", ran.all());
+        let chain =
+            Chain::from_pem(&fs::read(bench.path(out).join("fullchain.pem")).expect("a file")).expect("a chain");
+        assert!(chain.matches_key(&key));
+        assert!(!bench.path(out).join("privkey.pem").exists(), "it stays where it is");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_on_the_web_proves_a_host() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port");
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port");
+    let server = dns::Server::start(dns::Config { web_addr: Some([127, 0, 0, 1].into()), ..dns::Config::default() });
+    let server = server.await.expect("a name server");
+    let bench = Bench::with(|account| {
+        account.va = va::Config {
+            http_port: free.port(),
+            https_port: closed.port(),
+            ..va::Config::with_dns(vec![server.addr()])
+        };
+    })
+    .await;
+    let toml = format!(
+        "[ca]\nurl = \"{}\"\nkey = {{ env = \"MY_KEY\" }}\n[dns]\nresolvers = [\"{dns}\"]\nauthority_port = {}\n\
+         [propagation]\nhttp_port = {}\nhttps_port = {}\n[provider.web]\ntype = \"standalone\"\nlisten = \"{free}\"\n",
+        bench.sandbox.base_url(),
+        server.addr().port(),
+        free.port(),
+        closed.port(),
+        dns = server.addr(),
+    );
+    bench.write("web.toml", &toml);
+    let arguments =
+        "issue www.example.com --config web.toml --method http-token --product ssl_basic --organization 10001";
+    let ran = run(bench.dcv(arguments).args(["--wait", "20s"]).env("MY_KEY", API_KEY)).await;
+    assert_eq!(ran.code, 0, "{}", ran.all());
+    check_files(&bench.path("certificates/www.example.com"), &bench.sandbox.root_pem(), &["www.example.com"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_changes_nothing() {
+    let bench = Bench::start().await;
+    for json in ["", "--json"] {
+        let ran = bench.run(&format!("issue shop.example.com --dry-run --validity-days 90 {json}")).await;
+        assert_eq!(ran.code, 0, "{}", ran.all());
+        assert!(
+            ran.stdout.contains("example.com TXT") && ran.stdout.contains("BEGIN CERTIFICATE REQUEST"),
+            "{}",
+            ran.all()
+        );
+        assert!(ran.stdout.contains("\"days\""), "{}", ran.all());
+    }
+    assert_eq!(bench.changes_asked_of_ca(), 0, "{:?}", bench.sandbox.requests_seen());
+    assert_eq!(bench.server.records(), [""; 0]);
+    let left: Vec<_> = fs::read_dir(bench.dir.path()).expect("a folder").flatten().map(|e| e.file_name()).collect();
+    assert_eq!(left, ["dcv.toml"]);
+}
+
+/// Arguments, what is put into the folder first, the code, and parts of the one line that is said.
+#[tokio::test(flavor = "multi_thread")]
+async fn mistakes_are_found_before_anything_is_ordered() {
+    let bench = Bench::start().await;
+    let good = bench.configuration();
+    let without = |part: &str| good.lines().filter(|line| !line.starts_with(part)).collect::<Vec<_>>().join("\n");
+    let key = PrivateKey::generate(KeyKind::EcdsaP256).expect("a key");
+    let other = PrivateKey::generate(KeyKind::EcdsaP256).expect("a key");
+    let name = |text| DnsName::parse(text).expect("a name");
+    let csr = key.csr(&[name("a.example.com"), name("b.example.com")]).expect("a CSR");
+    bench.write("two.csr", csr.pem());
+    bench.write("cut.csr", &csr.pem()[..200]);
+    other.write(&bench.path("other.key")).expect("written");
+    bench.write("open.key", "x");
+    fs::set_permissions(bench.path("open.key"), fs::Permissions::from_mode(0o644)).expect("a mode");
+    bench.write("file", "");
+    bench.write("no-product.toml", &without("product"));
+    bench.write("no-organization.toml", &without("organization"));
+    bench.write("no-provider.toml", good.split("[provider.corp]").next().expect("a part"));
+    bench.write("wrong-key.toml", &good.replace(API_KEY, "another-planted-key"));
+    bench.write("wrong-tsig.toml", &good.replace(&STANDARD.encode(TSIG), &STANDARD.encode(b"planted-other-secret")));
+    bench.write("missing-secret.toml", &good.replace(&format!("\"{API_KEY}\""), "{ file = \"nowhere\" }"));
+    bench.write("open-secret.toml", &good.replace(&format!("\"{API_KEY}\""), "{ file = \"open.key\" }"));
+    bench.write("unset.toml", &good.replace(&format!("\"{API_KEY}\""), "{ env = \"DCV_TEST_UNSET\" }"));
+    bench.write("typo.toml", &good.replace("server =", "sever ="));
+    bench.write("crop.toml", &good.replace("= \"corp\"", "= \"crop\""));
+    bench.write("readable.toml", &good);
+    fs::set_permissions(bench.path("readable.toml"), fs::Permissions::from_mode(0o644)).expect("a mode");
+    bench.write("down.toml", &good.replace(&bench.sandbox.base_url(), "http://127.0.0.1:1/services/v2"));
+
+    let table: &[(&str, i32, &[&str])] = &[
+        ("", 2, &["Usage"]),
+        ("issue", 2, &["NAME"]),
+        ("issue a_b.example.com", 2, &["names: ", "`a_b.example.com`", "hyphen"]),
+        ("issue www.example.com 10.0.0.1", 2, &["names: ", "`10.0.0.1`", "IP address"]),
+        ("issue https://www.example.com/x", 2, &["names: ", "only the host: www.example.com"]),
+        ("issue *.com", 2, &["names: ", "public suffix"]),
+        ("issue www.example.com --product ssl_basc", 2, &["product: `ssl_basc`", "did you mean `ssl_basic`"]),
+        ("issue www.example.com --method dns-txt", 2, &["--method", "dns-txt-token"]),
+        ("issue *.example.com --method http-token", 2, &["method", "http-token", "dns-txt-token"]),
+        ("issue www.example.com --validity-days 9 --valid-till 2099-01-01", 2, &["--validity-days", "--valid-till"]),
+        ("issue www.example.com --valid-till 2020-01-01", 2, &["valid_till: 2020-01-01 is not in the future"]),
+        ("issue www.example.com --validity-days 0", 2, &["--validity-days", "0"]),
+        ("issue www.example.net", 2, &["`example.net`", "route", "TXT record"]),
+        ("issue www.example.com --provider crop", 2, &["--provider: ", "`crop`", "did you mean `corp`"]),
+        ("issue www.example.com --provider www.example.com=crop", 2, &["--provider: ", "`crop`"]),
+        ("issue --csr cut.csr", 2, &["--csr: `cut.csr`", "CSR"]),
+        ("issue --csr nowhere.csr", 2, &["--csr: `nowhere.csr` cannot be read", "check the path"]),
+        ("issue a.example.com --csr two.csr", 2, &["csr: ", "also names b.example.com"]),
+        ("issue --csr two.csr --key other.key", 2, &["--key: ", "not made with this key"]),
+        ("issue www.example.com --key open.key", 2, &["--key: `open.key`", "0644", "chmod 600"]),
+        ("issue www.example.com --out file/x", 2, &["out: ", "file", "not a folder"]),
+        ("issue www.example.com --out {domain}", 2, &["out: ", "{name}"]),
+        ("issue www.example.com --config nowhere.toml", 2, &["config: `nowhere.toml`", "check the path"]),
+        ("issue www.example.com --config no-product.toml", 2, &["product: none is given", "--product"]),
+        ("issue www.example.com --config no-organization.toml", 2, &["organization: none is given", "--organization"]),
+        ("issue www.example.com --config no-provider.toml", 2, &["no provider for `example.com`"]),
+        ("issue www.example.com --config wrong-key.toml", 3, &["ca.key: ", "403", "check the API key"]),
+        ("issue www.example.com --config wrong-tsig.toml", 4, &["provider corp: ", "TSIG"]),
+        ("issue www.example.com --config missing-secret.toml", 2, &["ca.key: ", "`nowhere`", "check the path"]),
+        ("issue www.example.com --config open-secret.toml", 2, &["ca.key: ", "0644", "chmod 600 open.key"]),
+        ("issue www.example.com --config unset.toml", 2, &["ca.key: ", "`DCV_TEST_UNSET`", "export it"]),
+        ("issue www.example.com --config typo.toml", 2, &["typo.toml:14: provider.corp", "did you mean `server`"]),
+        (
+            "issue www.example.com --config crop.toml",
+            2,
+            &["crop.toml:17: route.\"example.com\"", "did you mean `corp`"],
+        ),
+        ("issue www.example.com --config readable.toml", 2, &["ca.key: ", "readable.toml", "0644", "chmod 600"]),
+        ("issue www.example.com --config down.toml", 3, &["GET /product", "refused", "nothing was sent"]),
+        ("resume dcv-nowhere", 2, &["`dcv-nowhere` is not in the journal", "dcv status"]),
+        ("cancel dcv-nowhere", 2, &["`dcv-nowhere` is not in the journal"]),
+        ("status 4711", 2, &["`4711` is neither a run nor an order"]),
+        ("doctor a_b.example.com", 2, &["names: "]),
+    ];
+    // Some wait for servers that are not there, so they run side by side.
+    let room = tokio::sync::Semaphore::new(4);
+    let rows = table.iter().flat_map(|row| [(row, false), (row, true)]);
+    join_all(rows.map(async |((arguments, code, parts), json)| {
+        let _turn = room.acquire().await;
+        let ran = bench.run(&format!("{arguments} {}", if json { "--json" } else { "" })).await;
+        assert_eq!(ran.code, *code, "dcv {arguments}: {}", ran.all());
+        assert_eq!(ran.stdout, "", "dcv {arguments}: {}", ran.all());
+        assert!(!ran.stderr.contains("planted"), "dcv {arguments} shows a secret: {}", ran.all());
+        let of_the_command_line = ran.stderr.contains("--help") || arguments.is_empty();
+        if !json && !of_the_command_line {
+            assert_eq!(ran.stderr.trim_end().lines().count(), 1, "dcv {arguments}: more than a line: {}", ran.all());
+        }
+        if json && !arguments.is_empty() {
+            let error: Value = serde_json::from_str(&ran.stderr).unwrap_or_else(|e| panic!("{e}: {}", ran.all()));
+            assert_eq!(error["error"]["exit_code"], *code);
+        }
+        // Of a wrong command line programs are told the first line only.
+        for part in parts.iter().filter(|_| !json) {
+            assert!(ran.stderr.contains(part), "dcv {arguments}: `{part}` is missing: {}", ran.all());
+        }
+    }))
+    .await;
+    assert_eq!(bench.sandbox.orders(), 0);
+    assert_eq!(bench.changes_asked_of_ca(), 0);
+    assert_eq!(bench.server.records(), [""; 0]);
+    assert!(!bench.path("certificates").exists(), "no key is left of an order that never was");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn secrets_are_shown_nowhere() {
+    let bench = Bench::start().await;
+    let tsig = STANDARD.encode(TSIG);
+    for arguments in
+        ["issue a.example.com -vv", "issue b.example.com --json", "doctor a.example.com -vvv", "status --all -vv"]
+    {
+        let ran = run(bench.dcv(arguments).env("RUST_LOG", "trace")).await;
+        assert!(!ran.all().contains(API_KEY) && !ran.all().contains(&tsig), "dcv {arguments}: {}", ran.all());
+        let has_reason_to_speak = !arguments.starts_with("status");
+        assert!(!has_reason_to_speak || ran.stderr.len() > 100, "it said nothing that could have held a secret");
+    }
+    let journal = fs::read(bench.path("state/journal.sqlite")).expect("a journal");
+    let wal = fs::read(bench.path("state/journal.sqlite-wal")).unwrap_or_default();
+    let text = String::from_utf8_lossy(&[journal, wal].concat()).into_owned();
+    assert!(text.contains("a.example.com"), "the journal is elsewhere");
+    for secret in [API_KEY, &tsig, "PRIVATE KEY"] {
+        assert!(!text.contains(secret), "the journal holds {secret}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_was_killed_is_resumed() {
+    let bench = Bench::with(|account| account.approval = Approval::Required).await;
+    let mut child = bench.start_until("issue shop.example.com --json", "\"waiting\"").await;
+    child.kill().await.expect("killed");
+
+    let open = bench.run("status --json").await.last();
+    let run = open["runs"][0]["run"].as_str().expect("a run").to_owned();
+    assert_eq!(open["runs"][0]["stage"], "awaiting approval");
+    assert!(open["runs"][0]["who_must_act"].as_str().expect("somebody").contains("approver"), "{open}");
+    let table = bench.run("status").await;
+    assert!(table.stdout.contains(&run) && table.stdout.contains("awaiting approval"), "{}", table.all());
+    let pending = bench.hidden_files("certificates/shop.example.com");
+    assert_eq!(pending.len(), 1, "the key is there: {pending:?}");
+    assert_eq!(mode(&bench.path("certificates/shop.example.com").join(&pending[0])), 0o600);
+
+    // Nobody has approved: the program does not wait for ever, and says who has to act.
+    let waiting = bench.run(&format!("resume {run} --wait 1s")).await;
+    assert_eq!(waiting.code, 5, "{}", waiting.all());
+    assert!(waiting.stdout.contains("approver") && waiting.stdout.contains("dcv resume"), "{}", waiting.all());
+
+    bench.approve_everything().await;
+    let ran = bench.run("resume --all --json").await;
+    assert_eq!(ran.code, 0, "{}", ran.all());
+    assert_eq!((&ran.last()["result"], &ran.last()["run"]), (&"issued".into(), &run.into()));
+    check_files(&bench.path("certificates/shop.example.com"), &bench.sandbox.root_pem(), &["shop.example.com"]);
+    assert_eq!(bench.hidden_files("certificates/shop.example.com"), [""; 0]);
+    assert_eq!(bench.sandbox.orders(), 1);
+    assert_eq!(bench.server.records(), [""; 0]);
+    assert_eq!(bench.run("resume --all").await.stdout.trim(), "no open runs");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupted_run_says_how_to_go_on_and_can_be_canceled() {
+    for stop in [rustix::process::Signal::INT, rustix::process::Signal::TERM] {
+        // Organization 10002 is not validated, so the order waits after its names are proved.
+        let bench = Bench::start().await;
+        let child = bench.start_until("issue shop.example.com --organization 10002 --json", "\"waiting\"").await;
+        let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
+        rustix::process::kill_process(pid.expect("it runs"), stop).expect("signalled");
+        let ran = Ran::from(child.wait_with_output().await.expect("it ends"));
+        assert_eq!(ran.code, 130, "{}", ran.all());
+        let said: Value = serde_json::from_str(&ran.stderr).expect("JSON");
+        assert!(said["error"]["message"].as_str().expect("a message").contains("dcv resume dcv-"), "{said}");
+
+        let open = bench.run("status --json").await.last();
+        let run = open["runs"][0]["run"].as_str().expect("a run").to_owned();
+        assert_eq!(open["runs"][0]["waiting"]["on"], "organization_validation");
+        let canceled = bench.run(&format!("cancel {run} --reason not-wanted")).await;
+        assert_eq!(canceled.code, 0, "{}", canceled.all());
+        assert!(!bench.path("certificates/shop.example.com").exists(), "its key is of no use any more");
+        let status = bench.run(&format!("status {run}")).await;
+        assert!(status.stdout.contains("canceled") && status.stdout.contains("not-wanted"), "{}", status.all());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_doctor_tries_what_an_order_would_need() {
+    let bench = Bench::start().await;
+    let ran = bench.run("doctor www.example.com --json").await;
+    let findings = ran.last()["findings"].clone();
+    let found = |check: &str| {
+        let of_check = findings.as_array().into_iter().flatten().find(|finding| finding["check"] == check);
+        of_check.unwrap_or_else(|| panic!("no {check}: {findings}")).clone()
+    };
+    assert_eq!(found("account")["level"], "ok");
+    assert_eq!(found("provider")["level"], "ok", "{findings}");
+    assert!(bench.server.update_count() >= 2, "a probe is written and removed");
+    assert_eq!(bench.server.records(), [""; 0]);
+    assert_eq!(bench.changes_asked_of_ca(), 0);
+
+    let updates = bench.server.update_count();
+    let ran = bench.run("doctor www.example.com --no-probe").await;
+    assert!(ran.stdout.contains("not tried"), "{}", ran.all());
+    assert_eq!(bench.server.update_count(), updates);
+
+    let wrong = bench.configuration().replace(API_KEY, "another").replace(&STANDARD.encode(TSIG), "b3RoZXIgc2VjcmV0");
+    bench.write("wrong.toml", &wrong);
+    let ran = bench.run("doctor www.example.com --config wrong.toml").await;
+    assert_eq!(ran.code, 7, "{}", ran.all());
+    for part in ["✗ account API key: ca.key: ", "✗ provider corp for example.com: ", "an order would fail"] {
+        assert!(ran.stdout.contains(part), "{part}: {}", ran.all());
+    }
+    let ran = bench.run("doctor www.example.net").await;
+    assert!(ran.code == 7 && ran.stdout.contains("✗ route example.net: no provider"), "{}", ran.all());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_sandbox_runs_until_it_is_stopped() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut command = dcv(dir.path());
+    command.args(
+        "sandbox --json --listen 127.0.0.1:0 --zone example.com --zone-listen 127.0.0.1:0 --key my-key".split(' '),
+    );
+    let mut child = command.spawn().expect("it starts");
+    let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+    let first = lines.next_line().await.expect("readable").expect("a line");
+    let listening: Value = serde_json::from_str(&first).expect("JSON");
+    assert!(listening["root_pem"].as_str().expect("a root").starts_with("-----BEGIN CERTIFICATE-----"));
+
+    // Everything that is needed to order is in that line.
+    let text = |field: &Value| field.as_str().expect("text").to_owned();
+    let dns = text(&listening["dns"][0]);
+    let toml = format!(
+        "[ca]\nurl = \"{}\"\nkey = \"{}\"\n[dns]\nresolvers = [\"{dns}\"]\nauthority_port = {}\n[provider.a]\ntype = \
+         \"rfc2136\"\nserver = \"{dns}\"\ntsig = {{ name = \"{}\", secret = \"{}\" }}\n",
+        text(&listening["base_url"]),
+        text(&listening["keys"][0]),
+        dns.rsplit(':').next().expect("a port"),
+        text(&listening["tsig"]["name"]),
+        text(&listening["tsig"]["secret"]),
+    );
+    let path = dir.path().join("dcv.toml");
+    fs::write(&path, toml).expect("a file");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("a mode");
+    let organization = listening["organizations"][0]["id"].to_string();
+    let mut issue = dcv(dir.path());
+    issue.args(["issue", "a.example.com", "--product", "ssl_basic", "--organization", &organization]);
+    let ran = run(&mut issue).await;
+    assert_eq!(ran.code, 0, "{}", ran.all());
+
+    let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
+    rustix::process::kill_process(pid.expect("it runs"), rustix::process::Signal::TERM).expect("signalled");
+    assert_eq!(child.wait().await.expect("it ends").code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn help_and_the_list_of_providers_say_what_there_is() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let help = run(dcv(dir.path()).arg("--help")).await;
+    assert_eq!(help.code, 0);
+    for part in ["quickstart", "DIGICERT_API_KEY", "Exit codes:", "  130  interrupted", "    7  the doctor"] {
+        assert!(help.stdout.contains(part), "{part}: {}", help.all());
+    }
+    let list = run(dcv(dir.path()).args(["providers", "--json"])).await.last();
+    let types: Vec<&str> =
+        list["providers"].as_array().expect("a list").iter().filter_map(|p| p["type"].as_str()).collect();
+    assert_eq!(types, ["rfc2136", "powerdns", "webroot", "standalone"]);
+    let text = run(dcv(dir.path()).args(["providers", "--color", "never"])).await.stdout;
+    for part in ["rfc2136 RFC 2136 dynamic update", "tsig.secret", "(secret)", "[provider.NAME]"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+}
