@@ -125,6 +125,19 @@ async fn a_rejected_order_ends_with_its_reason_and_leaves_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_order_that_waits_for_an_approver_can_be_canceled() {
+    let world = World::start_with(&[ZONE], |config| config.approval = Approval::Required).await;
+    let mut settings = impatient();
+    settings.wait = Duration::from_millis(300);
+    let dcv = world.address().dcv().settings(settings).build().await.expect("it builds");
+    let (run, _) = waits(&dcv, ORGANIZATION).await;
+    dcv.cancel(&run, "no longer needed").await.expect("canceled");
+    let client = world.address().client();
+    assert!(client.requests(&certcentral::RequestStatus::Pending).await.expect("listed").is_empty());
+    assert!(dcv.runs(Which::Open).await.expect("the journal is read").is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_organization_that_is_not_validated_is_waited_for_without_records_lying_about() {
     let world = World::start(&[ZONE]).await;
     let mut settings = impatient();

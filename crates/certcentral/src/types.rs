@@ -583,8 +583,7 @@ impl PlacedOrder {
     /// Whether the order waits for an approver.
     #[must_use]
     pub fn needs_approval(&self) -> bool {
-        self.certificate_id.is_none()
-            && self.requests.iter().any(|r| matches!(r.status, RequestStatus::Pending | RequestStatus::Submitted))
+        self.certificate_id.is_none() && self.requests.iter().any(RequestSummary::is_open)
     }
 }
 
@@ -605,6 +604,14 @@ pub struct RequestSummary {
     pub id: RequestId,
     /// Where it stands.
     pub status: RequestStatus,
+}
+
+impl RequestSummary {
+    /// Whether it is still to be decided.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        matches!(self.status, RequestStatus::Pending | RequestStatus::Submitted)
+    }
 }
 
 // ---- following an order

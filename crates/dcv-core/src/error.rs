@@ -4,7 +4,6 @@ use dcv_provider::ProviderError;
 
 use crate::{
     journal::JournalError,
-    propagation::Verdict,
     state::{RunId, Waiting},
 };
 
@@ -54,9 +53,6 @@ pub enum Error {
         /// Why it could not be found out.
         cause: String,
     },
-    /// The proofs did not become visible in time.
-    #[error("the proofs did not become visible in time: {0}")]
-    NotVisible(Box<Verdict>),
     /// The order has come to a bad end at the CA or cannot be used.
     #[error("{0}")]
     Ended(String),

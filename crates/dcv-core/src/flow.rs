@@ -8,6 +8,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use certcentral::{
     CertificateId, Client, DcvMethod, DcvScope, DownloadFormat, OrderId, OrderStatus, OrderValidation, PlacedOrder,
+    RequestStatus,
 };
 use dcv_provider::{Place, Proof, ProviderError, Retry, dns::Dns};
 use futures_util::future;
@@ -342,7 +343,12 @@ impl Dcv {
     async fn take_up(&self, id: &RunId) -> Result<(Lease, Run)> {
         let lease = self.inner.journal.claim(id).await?;
         let entries = self.inner.journal.read(id).await?;
-        let run = Run::fold(id.clone(), &entries).ok_or_else(|| crate::journal::JournalError::Unknown(id.clone()))?;
+        let mut run =
+            Run::fold(id.clone(), &entries).ok_or_else(|| crate::journal::JournalError::Unknown(id.clone()))?;
+        // What an earlier process has presented is presented once more where it is still needed: a web server of its own has died
+        // with it, and time has passed in which others may have tidied up.
+        run.presented.clear();
+        run.visible = false;
         Ok((lease, run))
     }
 }
@@ -614,7 +620,12 @@ impl<'a> Worker<'a> {
                 Err(error) if error.is_not_found() => {}
                 Err(error) => {
                     let order = self.dcv.client.order(order_id).await?;
-                    if order.status != OrderStatus::Canceled {
+                    if order.status == OrderStatus::NeedsApproval {
+                        // Not an order yet, to CertCentral: its request is what can be taken back.
+                        for request in order.requests.iter().filter(|request| request.is_open()) {
+                            self.dcv.client.set_request_status(request.id, &RequestStatus::Rejected, &reason).await?;
+                        }
+                    } else if order.status != OrderStatus::Canceled {
                         self.take_status(&order.status, order.certificate.as_ref().and_then(|c| c.id)).await?;
                         let ended = self.run.end.is_some() || self.run.certificate_id.is_some();
                         return if ended { Ok(Progress::Made) } else { Err(error.into()) };

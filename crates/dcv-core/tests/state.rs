@@ -102,11 +102,11 @@ fn each_history_has_its_next_step() {
             Step::Close,
         ),
         ("closed", all(&[retracted(&both), Entry::Closed]), Step::Rest),
-        ("to be canceled", all(&[canceling.clone()]), Step::Cancel),
+        ("to be canceled", all(std::slice::from_ref(&canceling)), Step::Cancel),
         ("canceled, and proofs are out", all(&[canceling.clone(), canceled.clone()]), retract(&both)),
         ("canceled and tidied", all(&[canceling.clone(), canceled, retracted(&both)]), Step::Close),
         ("issued while it was to be canceled", all(&[canceling, issued]), Step::Download),
-        ("rejected, and proofs are out", all(&[failed.clone()]), retract(&both)),
+        ("rejected, and proofs are out", all(std::slice::from_ref(&failed)), retract(&both)),
         ("rejected before anything was shown", vec![placed(), failed], Step::Close),
         (
             "a new value replaces the old one, which is taken back",

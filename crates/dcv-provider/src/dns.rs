@@ -278,6 +278,8 @@ struct Inner {
     deadline: Duration,
     sockets: Semaphore,
     zones: Mutex<HashMap<String, (Instant, Arc<ZoneServers>)>>,
+    /// Held by whoever is finding something out that many may want to know at the same moment.
+    finding: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }
 
 impl Dns {
@@ -304,8 +306,9 @@ impl Dns {
     }
 
     fn with(resolvers: Vec<SocketAddr>, authority_port: u16, deadline: Duration) -> Self {
-        let (sockets, zones) = (Semaphore::new(IN_FLIGHT), Mutex::default());
-        Self { inner: Arc::new(Inner { resolvers, authority_port, deadline, sockets, zones }) }
+        let sockets = Semaphore::new(IN_FLIGHT);
+        let (zones, finding) = (Mutex::default(), Mutex::default());
+        Self { inner: Arc::new(Inner { resolvers, authority_port, deadline, sockets, zones, finding }) }
     }
 
     /// The port at which authoritative servers are asked; 53 but in test set-ups.
@@ -397,6 +400,11 @@ impl Dns {
             if let Some(zone) = self.remembered(tail) {
                 return Ok(zone);
             }
+            let turn = self.turn(format!("seed of {tail}"));
+            let _turn = turn.lock().await;
+            if let Some(zone) = self.remembered(tail) {
+                return Ok(zone);
+            }
             match self.seed_at(tail).await {
                 Ok(zone) => {
                     self.remember(tail, &zone);
@@ -485,6 +493,11 @@ impl Dns {
         if let Some(zone) = self.remembered(apex) {
             return Ok(zone);
         }
+        let turn = self.turn(format!("servers of {apex}"));
+        let _turn = turn.lock().await;
+        if let Some(zone) = self.remembered(apex) {
+            return Ok(zone);
+        }
         let answer = self.resolve(apex, RecordType::NS).await?;
         let hosts: Vec<String> = answer
             .data()
@@ -533,6 +546,13 @@ impl Dns {
             }
         }
         Err(failure)
+    }
+
+    /// The lock for one thing to be found out: a hundred names of a zone ask for its servers once.
+    fn turn(&self, what: String) -> Arc<tokio::sync::Mutex<()>> {
+        let mut finding = self.inner.finding.lock().unwrap_or_else(PoisonError::into_inner);
+        finding.retain(|_, turn| Arc::strong_count(turn) > 1);
+        Arc::clone(finding.entry(what).or_default())
     }
 
     fn remembered(&self, key: &str) -> Option<Arc<ZoneServers>> {

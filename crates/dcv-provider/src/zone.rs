@@ -11,7 +11,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fmt::Write,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
@@ -22,6 +22,8 @@ use crate::{DcvProvider, Descriptor, ErrorKind, Place, Proof, ProviderError, Res
 
 /// TTL of our records, in seconds: short, for they live for minutes.
 pub const DEFAULT_TTL: u32 = 60;
+/// How old the knowledge of an alias may be when a record is put where it leads.
+const ALIAS_AGE: Duration = Duration::from_secs(60);
 /// How often a change is made again after a lost race.
 const RACES: u32 = 12;
 /// How many names an error names that concerns a whole change.
@@ -158,6 +160,8 @@ pub struct ZoneProvider<E> {
     dns: Option<Dns>,
     /// Zones found, by name, and a lock for each zone.
     found: Mutex<HashMap<String, Zone>>,
+    /// Where aliases lead, and when that was found out.
+    aliases: Mutex<HashMap<String, (Instant, String)>>,
     locks: Mutex<HashMap<Zone, Arc<tokio::sync::Mutex<()>>>>,
 }
 
@@ -171,7 +175,7 @@ impl<E: ZoneEditor> ZoneProvider<E> {
     /// With `dns`, aliases are followed: a `_dnsauth` that is a CNAME into another zone is proved there. Without it records
     /// go exactly where they are wanted.
     pub fn new(editor: E, dns: Option<Dns>) -> Self {
-        Self { editor, dns, found: Mutex::default(), locks: Mutex::default() }
+        Self { editor, dns, found: Mutex::default(), aliases: Mutex::default(), locks: Mutex::default() }
     }
 
     /// The editor.
@@ -180,7 +184,7 @@ impl<E: ZoneEditor> ZoneProvider<E> {
     }
 
     /// The record that makes a proof visible: where an alias leads, if one is followed.
-    async fn record(&self, proof: &Proof) -> Result<Record> {
+    async fn record(&self, proof: &Proof, alias_age: Duration) -> Result<Record> {
         let descriptor = self.editor.descriptor();
         if !descriptor.accepts(proof.kind()) {
             let message = format!("{} presents no {}", descriptor.title, proof.kind());
@@ -188,15 +192,7 @@ impl<E: ZoneEditor> ZoneProvider<E> {
         }
         match proof {
             Proof::Txt { name, value } => {
-                let name = match &self.dns {
-                    // Where the aliases cannot be asked about, the name itself is the best guess; the check of visibility
-                    // tells.
-                    Some(dns) => dns.follow_alias(name).await.unwrap_or_else(|error| {
-                        tracing::debug!(name, %error, "aliases are not followed");
-                        name.clone()
-                    }),
-                    None => name.clone(),
-                };
+                let name = self.owner(name, alias_age).await;
                 Ok(Record { name, data: RecordData::Txt(value.clone()) })
             }
             Proof::Cname { name, target } => Ok(Record { name: name.clone(), data: RecordData::Cname(target.clone()) }),
@@ -205,6 +201,23 @@ impl<E: ZoneEditor> ZoneProvider<E> {
                 Err(ProviderError::new(ErrorKind::Unsupported, message).about([host.as_str()]))
             }
         }
+    }
+
+    /// Where a text for this name belongs: the end of its aliases, found out at most this long ago.
+    async fn owner(&self, name: &str, alias_age: Duration) -> String {
+        let Some(dns) = &self.dns else { return name.to_owned() };
+        let known = self.aliases.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
+        if let Some((_, owner)) = known.filter(|(at, _)| at.elapsed() <= alias_age) {
+            return owner;
+        }
+        // Where the aliases cannot be asked about, the name itself is the best guess; the check of visibility tells.
+        let owner = dns.follow_alias(name).await.unwrap_or_else(|error| {
+            tracing::debug!(name, %error, "aliases are not followed");
+            name.to_owned()
+        });
+        let mut aliases = self.aliases.lock().unwrap_or_else(PoisonError::into_inner);
+        aliases.insert(name.to_owned(), (Instant::now(), owner.clone()));
+        owner
     }
 
     async fn zone_of(&self, record: &Record) -> Result<Zone> {
@@ -221,10 +234,10 @@ impl<E: ZoneEditor> ZoneProvider<E> {
 
     /// The records of these proofs with their zones, in the order given. What concerns single names is collected; what
     /// concerns the host as a whole ends it at once, for it would only be said again for each name.
-    async fn locate(&self, proofs: &[Proof]) -> Result<Vec<(Zone, Record)>> {
+    async fn locate(&self, proofs: &[Proof], alias_age: Duration) -> Result<Vec<(Zone, Record)>> {
         let located = try_join_all(proofs.iter().map(|proof| async move {
             let located = async {
-                let record = self.record(proof).await?;
+                let record = self.record(proof, alias_age).await?;
                 let zone = self.zone_of(&record).await?;
                 Ok::<_, ProviderError>((zone, record))
             };
@@ -238,9 +251,9 @@ impl<E: ZoneEditor> ZoneProvider<E> {
     }
 
     /// Makes the same change, to add or to remove, in all zones concerned, each in as few requests as possible.
-    async fn change(&self, proofs: &[Proof], make: fn(Vec<Record>) -> Change) -> Result<()> {
+    async fn change(&self, proofs: &[Proof], alias_age: Duration, make: fn(Vec<Record>) -> Change) -> Result<()> {
         let mut zones: BTreeMap<Zone, Vec<Record>> = BTreeMap::new();
-        for (zone, record) in self.locate(proofs).await? {
+        for (zone, record) in self.locate(proofs, alias_age).await? {
             let records = zones.entry(zone).or_default();
             if !records.contains(&record) {
                 records.push(record);
@@ -329,7 +342,7 @@ impl<E: ZoneEditor> DcvProvider for ZoneProvider<E> {
     }
 
     async fn preflight(&self, proofs: &[Proof]) -> Result<Vec<Place>> {
-        let located = self.locate(proofs).await?;
+        let located = self.locate(proofs, ALIAS_AGE).await?;
         let mut zones: BTreeMap<&Zone, Vec<Record>> = BTreeMap::new();
         for (zone, record) in &located {
             zones.entry(zone).or_default().push(record.clone());
@@ -344,11 +357,12 @@ impl<E: ZoneEditor> DcvProvider for ZoneProvider<E> {
     }
 
     async fn present(&self, proofs: &[Proof]) -> Result<()> {
-        self.change(proofs, |add| Change { add, remove: Vec::new() }).await
+        self.change(proofs, ALIAS_AGE, |add| Change { add, remove: Vec::new() }).await
     }
 
     async fn retract(&self, proofs: &[Proof]) -> Result<()> {
-        self.change(proofs, |remove| Change { add: Vec::new(), remove }).await
+        // What this instance has presented is taken back where it was put, whatever the aliases say by now.
+        self.change(proofs, Duration::MAX, |remove| Change { add: Vec::new(), remove }).await
     }
 }
 

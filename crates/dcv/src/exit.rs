@@ -154,7 +154,6 @@ fn code_of(error: &Error) -> Code {
         | Error::Journal(JournalError::Unknown(_)) => Code::Usage,
         Error::Api(_) | Error::Ended(_) | Error::Certificate(_) => Code::Refused,
         Error::Provider { error, .. } => code_of_provider(error),
-        Error::NotVisible(_) => Code::Provider,
         Error::OutcomeUnknown { .. } | Error::Journal(_) => Code::Unknown,
         Error::Waiting(_) => Code::Waiting,
         _ => Code::Unexpected,

@@ -5,9 +5,9 @@
 
 use std::path::{Path, PathBuf};
 
-use certcentral::{Client, DcvScope, Reference, Validity};
+use certcentral::{Client, Reference, Validity};
 use dcv_core::{
-    Method, Output, Request,
+    Output, Request,
     key::{Csr, PrivateKey},
     name::{DnsName, check_set},
 };
@@ -103,9 +103,7 @@ impl Prepared {
         request.tokens = defaults.tokens;
         let order = &mut request.order;
         order.order_validity = validity.or_else(|| order.order_validity.take());
-        // A file proves its own host only, so the registrable domain would be of no use.
-        order.certificate_dcv_scope =
-            defaults.scope.clone().or_else(|| (method == Method::HttpToken).then_some(DcvScope::Fqdn));
+        order.certificate_dcv_scope.clone_from(&defaults.scope);
         order.skip_approval = defaults.skip_approval.or(order.skip_approval);
         order.payment_method.clone_from(&defaults.payment_method);
         order.container = defaults.division.map(|id| Reference { id });

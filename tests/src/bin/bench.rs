@@ -61,9 +61,9 @@ async fn main() {
         println!("  ratio: DNS phase / nsupdate batch = {:.2}", phase.wall / floor.wall);
         if let Some(cost) = certbot {
             println!(
-                "  ratio: certbot / dcv issue = {:.1} (wall), {:.1} (UPDATEs)",
+                "  ratio: certbot / dcv issue = {:.1} (wall), {} (UPDATEs)",
                 cost.wall / ours.wall,
-                cost.updates as f64 / ours.updates.max(1) as f64
+                cost.updates / ours.updates.max(1)
             );
         }
     }
