@@ -103,12 +103,13 @@ fn order() -> NewOrder {
     order
 }
 
+/// Body; order, certificate, needs approval, value, domains, certificates of the chain.
+type Row<'a> = (&'a str, u64, Option<u64>, bool, Option<&'a str>, usize, usize);
+
 #[tokio::test]
 async fn every_answer_to_an_order_is_understood() {
     let chain = r#"{"id":"5","requests":[{"id":1,"status":"approved"}],"certificate_id":6,
         "certificate_chain":[{"subject_common_name":"a","pem":"-----BEGIN CERTIFICATE-----\r\nAA\r\n-----END CERTIFICATE-----\r\n"}]}"#;
-    /// Body; order, certificate, needs approval, value, domains, certificates of the chain.
-    type Row<'a> = (&'a str, u64, Option<u64>, bool, Option<&'a str>, usize, usize);
     let table: [Row<'_>; 9] = [
         (r#"{"id":112233,"certificate_id":123456}"#, 112_233, Some(123_456), false, None, 0, 0),
         (
