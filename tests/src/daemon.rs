@@ -10,6 +10,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use dcv_provider::{
+    ProofKind,
+    dns::{Dns, Recursion},
+};
+use hickory_proto::rr::RecordType;
 use tempfile::TempDir;
 
 use crate::world::{TSIG_NAME, TSIG_SECRET};
@@ -160,4 +165,14 @@ pub fn zone_file(zone: &str, servers: &[Ipv4Addr]) -> String {
     }
     text.push_str("@ A 127.0.0.1\n");
     text
+}
+
+/// What a name server shows at a name, asked directly: texts, or the target of an alias.
+pub async fn shown(server: SocketAddr, kind: ProofKind, name: &str) -> Vec<String> {
+    let rtype = if kind == ProofKind::Txt { RecordType::TXT } else { RecordType::CNAME };
+    let answer = Dns::new(Vec::new()).ask(server, name, rtype, Recursion::No).await.expect("the server answers");
+    match kind {
+        ProofKind::Txt => answer.texts().into_iter().map(|parts| parts.concat()).collect(),
+        _ => answer.alias().into_iter().collect(),
+    }
 }

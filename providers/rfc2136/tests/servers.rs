@@ -1,4 +1,4 @@
-//! The provider on Knot, and where things stand in its way on BIND. How it behaves on BIND otherwise is in the workspace's `tests/`.
+//! The provider on Knot, and where things stand in its way on BIND.
 
 use std::{
     net::SocketAddr,
@@ -6,18 +6,14 @@ use std::{
 };
 
 use async_trait::async_trait;
-use dcv_provider::{
-    DcvProvider, ErrorKind, Proof, ProofKind, Retry, conformance,
-    dns::{Dns, Recursion},
-};
+use dcv_provider::{DcvProvider, ErrorKind, Proof, ProofKind, Retry, conformance};
 use dcv_rfc2136::{Builder, Rfc2136, builder};
 use dcv_tests::{
     bind::Bind,
-    daemon::{Silent, dig, nsupdate},
+    daemon::{Silent, dig, nsupdate, shown},
     knot::Knot,
     world::{TSIG_NAME, TSIG_SECRET},
 };
-use hickory_proto::rr::RecordType;
 
 const ZONE: &str = "own-example.com";
 
@@ -51,13 +47,7 @@ impl conformance::World for OnKnot {
         Some("www.unserved-example.org".to_owned())
     }
     async fn values(&self, kind: ProofKind, name: &str) -> Vec<String> {
-        let rtype = if kind == ProofKind::Txt { RecordType::TXT } else { RecordType::CNAME };
-        let server = self.0.address();
-        let answer = Dns::new(vec![]).ask(server, name, rtype, Recursion::No).await.expect("Knot answers");
-        match kind {
-            ProofKind::Txt => answer.texts().into_iter().map(|parts| parts.concat()).collect(),
-            _ => answer.alias().into_iter().collect(),
-        }
+        shown(self.0.address(), kind, name).await
     }
     /// Knot stores the names in a record's data in lower case.
     fn keeps_case(&self) -> bool {

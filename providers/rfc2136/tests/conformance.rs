@@ -5,10 +5,9 @@ use dcv_provider::{DcvProvider, ErrorKind, Proof, ProofKind, conformance, dns::D
 use dcv_rfc2136::builder;
 use dcv_tests::{
     bind::Bind,
-    daemon::dig,
+    daemon::{dig, nsupdate, shown},
     world::{TSIG_NAME, TSIG_SECRET},
 };
-use hickory_proto::rr::RecordType;
 
 const ZONE: &str = "bind-example.com";
 const OTHER: &str = "bind-delegated.net";
@@ -38,36 +37,13 @@ impl conformance::World for World {
         Some("www.unserved-example.org".to_owned())
     }
     async fn values(&self, kind: ProofKind, name: &str) -> Vec<String> {
-        let rtype = if kind == ProofKind::Txt { RecordType::TXT } else { RecordType::CNAME };
-        let answer = self
-            .dns()
-            .ask(self.0.address(), name, rtype, dcv_provider::dns::Recursion::No)
-            .await
-            .expect("BIND answers");
-        match kind {
-            ProofKind::Txt => answer.texts().into_iter().map(|parts| parts.concat()).collect(),
-            _ => answer.alias().into_iter().collect(),
-        }
+        shown(self.0.address(), kind, name).await
     }
     async fn plant(&self, kind: ProofKind, name: &str, value: &str) -> bool {
         let data = if kind == ProofKind::Txt { format!("TXT \"{value}\"") } else { format!("CNAME {value}.") };
-        nsupdate(&self.0, &format!("update add {name} 300 {data}"));
+        nsupdate(self.0.address(), &format!("update add {name} 300 {data}"));
         true
     }
-}
-
-/// Somebody else's update.
-fn nsupdate(bind: &Bind, update: &str) {
-    use std::io::Write;
-    let mut child = std::process::Command::new("nsupdate")
-        .args(["-y", &format!("hmac-sha256:{TSIG_NAME}:{TSIG_SECRET}")])
-        .stdin(std::process::Stdio::piped())
-        .spawn()
-        .expect("nsupdate runs");
-    let address = bind.address();
-    let text = format!("server {} {}\n{update}\nsend\n", address.ip(), address.port());
-    child.stdin.take().expect("a pipe").write_all(text.as_bytes()).expect("written");
-    assert!(child.wait().expect("it ends").success());
 }
 
 fn txt(name: &str, value: &str) -> Proof {
@@ -132,7 +108,7 @@ async fn a_wrong_key_is_found_before_anything_is_written_and_says_what_is_wrong(
 #[tokio::test(flavor = "multi_thread")]
 async fn a_delegated_dnsauth_is_proved_where_it_leads() {
     let world = World(Bind::primary(&[ZONE, OTHER]));
-    nsupdate(&world.0, &format!("update add _dnsauth.{ZONE} 60 CNAME proofs.{OTHER}."));
+    nsupdate(world.0.address(), &format!("update add _dnsauth.{ZONE} 60 CNAME proofs.{OTHER}."));
     let provider = world.instance();
     let proofs = [txt(&format!("_dnsauth.{ZONE}"), "delegated")];
     let places = provider.preflight(&proofs).await.expect("it can be done");

@@ -2,9 +2,11 @@
 
 use async_trait::async_trait;
 use dcv_powerdns::{Editor, PowerDns as Provider};
-use dcv_provider::{DcvProvider, ErrorKind, Proof, ProofKind, conformance, dns::Dns, zone::ZoneProvider};
-use dcv_tests::powerdns::{API_KEY, PowerDns};
-use hickory_proto::rr::RecordType;
+use dcv_provider::{DcvProvider, ErrorKind, Proof, ProofKind, conformance, zone::ZoneProvider};
+use dcv_tests::{
+    daemon::shown,
+    powerdns::{API_KEY, PowerDns},
+};
 
 const ZONE: &str = "pdns-example.com";
 
@@ -28,14 +30,7 @@ impl conformance::World for World {
         Some("www.unserved-example.org".to_owned())
     }
     async fn values(&self, kind: ProofKind, name: &str) -> Vec<String> {
-        let rtype = if kind == ProofKind::Txt { RecordType::TXT } else { RecordType::CNAME };
-        let dns = Dns::new(vec![self.0.address()]);
-        let answer =
-            dns.ask(self.0.address(), name, rtype, dcv_provider::dns::Recursion::No).await.expect("it answers");
-        match kind {
-            ProofKind::Txt => answer.texts().into_iter().map(|parts| parts.concat()).collect(),
-            _ => answer.alias().into_iter().collect(),
-        }
+        shown(self.0.address(), kind, name).await
     }
     async fn plant(&self, kind: ProofKind, name: &str, value: &str) -> bool {
         match kind {
