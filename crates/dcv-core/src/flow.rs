@@ -1,7 +1,7 @@
 //! The flow: does what [`state::next`] says, one step after the other, until nothing is left to do or somebody else
 //! has to act.
 //!
-//! Each step is a method of [`Worker`], named by its verb. A step writes its intent to the journal before it acts where the
+//! Each step is a method of `Worker`, named by its verb. A step writes its intent to the journal before it acts where the
 //! act can be seen outside, and its result afterwards; a crash between the two is found in the journal by the next process.
 
 use std::{path::Path, sync::Arc, time::Duration};

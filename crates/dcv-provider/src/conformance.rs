@@ -1,7 +1,7 @@
 //! The behaviour that every provider must show, whatever it talks to.
 //!
 //! A provider's test starts a real server (or the closest thing to one), says in a [`World`] how to look at it with eyes of its own,
-//! and calls [`run`]. Everything in the contract of [`DcvProvider`](crate::DcvProvider) that can be seen from outside is tried: idempotence, exactness
+//! and calls [`run`]. Everything in the contract of [`DcvProvider`] that can be seen from outside is tried: idempotence, exactness
 //! by value, many proofs at once, writers that race, names that are not served.
 //!
 //! This module is for tests: it panics, and says what it saw.

@@ -44,7 +44,7 @@ impl Secret {
     /// Reads the secret. `field` is the configuration key it was given for, as errors name it.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`](crate::ErrorKind::Config) when the variable is not set, the file is missing, empty or readable by
+    /// [`ErrorKind::Config`] when the variable is not set, the file is missing, empty or readable by
     /// others (mode beyond 0640), or the command fails; the error names the field and the way out, never the value.
     pub async fn read(&self, field: &str) -> Result<SecretString> {
         let wrong = |message: String| ProviderError::new(ErrorKind::Config, format!("{field}: {message}"));
