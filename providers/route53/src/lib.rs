@@ -49,7 +49,6 @@ use aws_sdk_route53::{
     Client,
     config::{Credentials, Region},
     error::{BuildError, ProvideErrorMetadata, SdkError},
-    operation::change_resource_record_sets::ChangeResourceRecordSetsError,
     types::{self, ChangeAction, ChangeBatch, ChangeStatus, ResourceRecord, ResourceRecordSet, RrType},
 };
 use aws_smithy_http_client::tls::{self, rustls_provider::CryptoMode};
@@ -376,17 +375,13 @@ fn kind_of(code: &str, message: &str, status: u16) -> ErrorKind {
 
 /// One line from an SDK's error: the operation, AWS's code and words, or what kept us from asking.
 fn failed<E: ProvideErrorMetadata + Error + 'static>(operation: &str, error: SdkError<E>) -> ProviderError {
-    let said = error.as_service_error().and_then(ProvideErrorMetadata::message).unwrap_or_default().to_owned();
-    refused(operation, &error, &said)
-}
-
-fn refused<E: ProvideErrorMetadata + Error + 'static>(
-    operation: &str,
-    error: &SdkError<E>,
-    said: &str,
-) -> ProviderError {
     if let (Some(service), Some(response)) = (error.as_service_error(), error.raw_response()) {
-        let (code, status) = (service.code().unwrap_or_default(), response.status().as_u16());
+        let status = response.status().as_u16();
+        let unwrapped = response.body().bytes().and_then(unwrapped).filter(|_| service.code().is_none());
+        let (code, said) = match &unwrapped {
+            Some(messages) => ("InvalidChangeBatch", messages.as_str()),
+            None => (service.code().unwrap_or_default(), service.message().unwrap_or_default()),
+        };
         let kind = kind_of(code, said, status);
         let way_out = match kind {
             ErrorKind::Credentials => "; check the credentials and their policy",
@@ -405,7 +400,16 @@ fn refused<E: ProvideErrorMetadata + Error + 'static>(
         causes.push(cause.to_string());
         source = cause.source();
     }
-    ProviderError::new(kind, format!("Route 53: {operation}: {}", causes.join(": ")))
+    // The chain of credentials tells what it tried in many lines.
+    let said = causes.join(": ").split_whitespace().collect::<Vec<_>>().join(" ");
+    ProviderError::new(kind, format!("Route 53: {operation}: {said}"))
+}
+
+/// The messages of a refused batch in a form that the SDK does not read: `<InvalidChangeBatch>` without an `<Error>` around it.
+fn unwrapped(body: &[u8]) -> Option<String> {
+    let body = std::str::from_utf8(body).ok()?;
+    let messages = body.split_once("<InvalidChangeBatch")?.1.split("<Message>").skip(1);
+    Some(messages.filter_map(|rest| rest.split_once("</Message>")).map(|(text, _)| text).collect::<Vec<_>>().join("; "))
 }
 
 #[async_trait]
@@ -470,12 +474,7 @@ impl ZoneEditor for Editor {
             let batch = batch.map_err(|e| ProviderError::new(ErrorKind::Rejected, e.to_string()))?;
             let answer =
                 self.client.change_resource_record_sets().hosted_zone_id(&zone.id).change_batch(batch).send().await;
-            let done = answer.map_err(|error| match error.as_service_error() {
-                Some(ChangeResourceRecordSetsError::InvalidChangeBatch(invalid)) if !invalid.messages().is_empty() => {
-                    refused("ChangeResourceRecordSets", &error, &invalid.messages().join("; "))
-                }
-                _ => failed("ChangeResourceRecordSets", error),
-            })?;
+            let done = answer.map_err(|e| failed("ChangeResourceRecordSets", e))?;
             made.extend(done.change_info().map(|info| info.id().to_owned()));
         }
         // Nobody waits for what is taken away.

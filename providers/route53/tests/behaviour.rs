@@ -83,6 +83,7 @@ struct Seen {
     batches: usize,
     largest: usize,
     polls: usize,
+    bare: bool,
     /// How often a change is pending when it is asked for.
     pending: usize,
     /// What the next change is answered instead: status, code.
@@ -173,14 +174,17 @@ async fn pass(State(guard): State<Arc<Guard>>, request: Request) -> Response {
         }
         let objections = guard.objections(path, &text).await;
         if !objections.is_empty() {
-            let messages = format!("<Message>{}</Message>", objections.join("</Message><Message>"));
-            return xml(
-                400,
-                format!(
-                    "<?xml version=\"1.0\"?><InvalidChangeBatch xmlns=\"https://route53.amazonaws.com/doc/2013-04-01/\">\
-                     <Messages>{messages}</Messages><RequestId>1</RequestId></InvalidChangeBatch>"
-                ),
-            );
+            // Route 53 has been seen to say it in both ways.
+            seen.bare = !seen.bare;
+            let body = if seen.bare {
+                let messages = objections.join("</Message><Message>");
+                format!("<InvalidChangeBatch><Messages><Message>{messages}</Message></Messages></InvalidChangeBatch>")
+            } else {
+                let message = format!("<Message>[{}]</Message>", objections.join(", "));
+                let error = format!("<Error><Type>Sender</Type><Code>InvalidChangeBatch</Code>{message}</Error>");
+                format!("<ErrorResponse>{error}<RequestId>1</RequestId></ErrorResponse>")
+            };
+            return xml(400, body);
         }
         seen.batches += 1;
         seen.largest = seen.largest.max(elements(&text, "Change").len());
