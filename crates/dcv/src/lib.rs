@@ -88,7 +88,17 @@ fn trace(verbose: u8) {
         2 => "debug",
         _ => "trace",
     };
-    let ours = ["dcv", "dcv_core", "dcv_provider", "dcv_rfc2136", "dcv_powerdns", "dcv_webroot", "dcv_standalone"];
+    let ours = [
+        "dcv",
+        "dcv_core",
+        "dcv_provider",
+        "dcv_rfc2136",
+        "dcv_powerdns",
+        "dcv_cloudflare",
+        "dcv_route53",
+        "dcv_webroot",
+        "dcv_standalone",
+    ];
     let filter = ours.into_iter().chain(["certcentral", "certcentral_sandbox"]).map(|name| format!("{name}={level}"));
     let by_flags = std::iter::once("error".to_owned()).chain(filter).collect::<Vec<_>>().join(",");
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(by_flags));

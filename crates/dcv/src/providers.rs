@@ -29,6 +29,16 @@ pub(crate) const KINDS: &[Kind] = &[
         descriptor: &dcv_powerdns::DESCRIPTOR,
         read: |table| read(table, |config, dns| dcv_powerdns::from_config(config, Some(dns))),
     },
+    #[cfg(feature = "cloudflare")]
+    Kind {
+        descriptor: &dcv_cloudflare::DESCRIPTOR,
+        read: |table| read(table, |config, dns| dcv_cloudflare::from_config(config, Some(dns))),
+    },
+    #[cfg(feature = "route53")]
+    Kind {
+        descriptor: &dcv_route53::DESCRIPTOR,
+        read: |table| read(table, |config, dns| dcv_route53::from_config(config, Some(dns))),
+    },
     Kind {
         descriptor: &dcv_webroot::DESCRIPTOR,
         read: |table| read(table, |config, _| async { dcv_webroot::Webroot::new(config) }),
