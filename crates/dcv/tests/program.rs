@@ -652,7 +652,9 @@ async fn help_and_the_list_of_providers_say_what_there_is() {
     let list = run(dcv(dir.path()).args(["providers", "--json"])).await.last();
     let types: Vec<&str> =
         list["providers"].as_array().expect("a list").iter().filter_map(|p| p["type"].as_str()).collect();
-    assert_eq!(types, ["rfc2136", "powerdns", "webroot", "standalone"]);
+    for id in ["rfc2136", "powerdns", "webroot", "standalone"] {
+        assert!(types.contains(&id), "{id}: {types:?}");
+    }
     let text = run(dcv(dir.path()).args(["providers", "--color", "never"])).await.stdout;
     for part in ["rfc2136 RFC 2136 dynamic update", "tsig.secret", "(secret)", "[provider.NAME]"] {
         assert!(text.contains(part), "{part}: {text}");
