@@ -45,6 +45,8 @@ struct Account {
     no_batch: Option<u16>,
     /// How many more requests are answered 429.
     limited: usize,
+    /// Somebody else, with the same proof, between our look and our batch.
+    rival: Option<Value>,
     /// Method, path and query of everything asked.
     log: Vec<String>,
 }
@@ -107,6 +109,9 @@ impl Account {
         let list = |field: &str| body[field].as_array().cloned().unwrap_or_default();
         if list("deletes").len() + list("posts").len() > 200 {
             return Err((400, 81061, "This batch has too many changes.".to_owned()));
+        }
+        if let Some(sent) = self.rival.take() {
+            self.create(zone_id, &sent)?;
         }
         let before = self.records.clone();
         let mut work = || {
@@ -395,6 +400,16 @@ async fn a_record_in_the_way_is_reported_in_the_hosts_words() {
     let error = fake.instance().present(&both).await.expect_err("an alias is in the way");
     assert_eq!(error.kind, ErrorKind::Rejected, "{error}");
     assert_eq!(fake.contents(&format!("free.{ZONE}")), [""; 0], "all or nothing");
+}
+
+#[tokio::test]
+async fn a_lost_race_is_made_good() {
+    let fake = Fake::start().await;
+    let name = format!("_dnsauth.n7.{ZONE}");
+    fake.account().rival = Some(json!({ "name": name, "type": "TXT", "content": "\"v\"", "ttl": 60 }));
+    fake.instance().present(&hundred()).await.expect("the rest is presented");
+    assert_eq!(fake.asked("change").len(), 2, "the first batch was refused as a whole");
+    assert_eq!(fake.account().records.len(), 100);
 }
 
 #[tokio::test]
