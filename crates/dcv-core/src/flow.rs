@@ -48,7 +48,8 @@ pub struct Settings {
     pub provider_deadline: Duration,
     /// How often a provider is called when trying again can help. Default 4.
     pub provider_attempts: u32,
-    /// How long an order whose answer was lost is looked for before it counts as never placed. Default 60 seconds.
+    /// How long an order whose answer was lost is looked for before it counts as never placed. Default 3 minutes: lists of
+    /// orders may lag, and a second order costs money.
     pub lookup_patience: Duration,
     /// When a proof counts as visible.
     pub propagation: propagation::Policy,
@@ -61,7 +62,7 @@ impl Default for Settings {
             tick: Duration::from_secs(15),
             provider_deadline: Duration::from_secs(60),
             provider_attempts: 4,
-            lookup_patience: Duration::from_secs(60),
+            lookup_patience: Duration::from_secs(180),
             propagation: propagation::Policy::default(),
         }
     }
@@ -649,11 +650,17 @@ impl<'a> Worker<'a> {
             TokenSource::Order => false,
             TokenSource::Auto => open.len() <= DOMAIN_VALUES_UP_TO,
         };
+        let method = self.run.request.method;
         let mut order_value = None;
         let mut challenges = Vec::with_capacity(open.len());
         for domain in open {
             let own = match domain.id.filter(|_| ask_domains) {
-                Some(id) => self.dcv.client.domain(id).await?.dcv_token.filter(|t| !t.token.is_empty()),
+                Some(id) => {
+                    let info = self.dcv.client.domain(id).await?;
+                    // A value that belongs to another method is not for this proof.
+                    let ours = info.dcv_method.is_none_or(|of_domain| of_domain == DcvMethod::from(method));
+                    info.dcv_token.filter(|token| ours && !token.token.is_empty())
+                }
                 None => None,
             };
             let (value, expires) = match own {
@@ -670,7 +677,6 @@ impl<'a> Worker<'a> {
                 }
                 .clone(),
             };
-            let method = self.run.request.method;
             placement::check_value(method, &value).map_err(|why| Error::Ended(format!("{}: {why}", domain.name)))?;
             challenges.push(Challenge {
                 proof: self.run.request.placement.proof(method, &domain.name, &value),
