@@ -63,6 +63,9 @@ pub(crate) enum Command {
     Doctor(Doctor),
     /// List the DNS hosts and web targets this program knows, with their options
     Providers,
+    /// Look at a dynamically loaded provider plugin
+    #[command(subcommand)]
+    Plugin(Plugin),
     /// See it work in seconds, offline: an embedded CA and name server, and the real flow between them
     Quickstart(Quickstart),
     /// Run an offline CertCentral until Ctrl-C
@@ -170,6 +173,30 @@ pub(crate) struct Doctor {
     /// Write nothing: leave out the probe record or file that is written, read back and removed
     #[arg(long)]
     pub(crate) no_probe: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Plugin {
+    /// Load a plugin in a process of its own, and show what it says it is and its SHA-256
+    Check {
+        /// The shared library
+        path: PathBuf,
+        /// Its configuration, a JSON object: open it, too
+        #[arg(long, value_name = "JSON")]
+        plugin_config: Option<String>,
+    },
+    /// Be the process of an isolated plugin (for dcv itself)
+    #[command(hide = true)]
+    Host {
+        /// The shared library
+        path: PathBuf,
+        /// Refuse any other than this one
+        #[arg(long)]
+        sha256: Option<String>,
+        /// Describe the plugin and end, without opening it
+        #[arg(long)]
+        describe: bool,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -8,6 +8,7 @@ mod args;
 mod config;
 mod doctor;
 mod exit;
+mod plugin;
 mod providers;
 mod quickstart;
 mod request;
@@ -63,6 +64,7 @@ async fn command(cli: &Cli, screen: Screen) -> Result<Code> {
         Command::Cancel(args) => run::cancel(&config()?, screen, args).await,
         Command::Doctor(args) => doctor::doctor(&config()?, screen, args).await,
         Command::Providers => Ok(show::providers(screen)),
+        Command::Plugin(args) => plugin::plugin(screen, args).await,
         Command::Quickstart(args) => Box::pin(quickstart::quickstart(screen, cli.global.verbose > 0, args)).await,
         Command::Sandbox(args) => sandbox::sandbox(screen, args).await,
     }
@@ -98,6 +100,7 @@ fn trace(verbose: u8) {
         "dcv_route53",
         "dcv_webroot",
         "dcv_standalone",
+        "dcv_plugin",
     ];
     let filter = ours.into_iter().chain(["certcentral", "certcentral_sandbox"]).map(|name| format!("{name}={level}"));
     let by_flags = std::iter::once("error".to_owned()).chain(filter).collect::<Vec<_>>().join(",");

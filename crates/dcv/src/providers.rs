@@ -47,6 +47,10 @@ pub(crate) const KINDS: &[Kind] = &[
         descriptor: &dcv_standalone::DESCRIPTOR,
         read: |table| read(table, |config, _| async { dcv_standalone::Standalone::new(config) }),
     },
+    Kind {
+        descriptor: &dcv_plugin::DESCRIPTOR,
+        read: |table| read(table, |config, dns| dcv_plugin::from_config(config, Some(dns))),
+    },
 ];
 
 /// The kind of this `type`.

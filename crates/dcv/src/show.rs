@@ -388,31 +388,41 @@ impl Live {
 
 /// Lists the kinds of providers: what each can do, its options, and an example.
 pub(crate) fn providers(screen: Screen) -> Code {
-    let mut texts = Vec::new();
-    let mut list = Vec::new();
-    for Descriptor { id, title, proofs, batch, options, example } in KINDS.iter().map(|kind| kind.descriptor) {
-        let kinds: Vec<String> = proofs.iter().map(ToString::to_string).collect();
-        let mut lines =
-            vec![format!("{} {title}", screen.on_out(BOLD, id)), format!("  proofs: {}; {batch}", kinds.join(", "))];
-        let width = options.iter().map(|option| option.name.len()).max().unwrap_or_default();
-        lines.extend(options.iter().map(|option| {
-            let required = if option.required { " (required)" } else { "" };
-            let secret = if option.secret { " (secret)" } else { "" };
-            format!("  {:<width$}  {}{required}{secret}", option.name, option.help.trim_end_matches('.'))
-        }));
-        lines.extend([String::new(), "  [provider.NAME]".to_owned()]);
-        lines.extend(example.lines().map(|line| format!("  {line}")));
-        texts.push(lines.join("\n"));
-        let options: Vec<Value> = options
-            .iter()
-            .map(|o| json!({ "name": o.name, "help": o.help, "required": o.required, "secret": o.secret }))
-            .collect();
-        list.push(json!({
-            "type": id, "title": title, "proofs": proofs, "batch": batch, "options": options, "example": example,
-        }));
-    }
+    let (texts, list): (Vec<String>, Vec<Value>) = KINDS.iter().map(|kind| described(screen, kind.descriptor)).unzip();
     screen.result(texts.join("\n\n"), json!({ "providers": list }));
     Code::Done
+}
+
+/// A plugin: what it says it is, and the sum to pin it by.
+pub(crate) fn plugin(screen: Screen, descriptor: &Descriptor, sha256: &str) -> Code {
+    let (text, mut value) = described(screen, descriptor);
+    value["sha256"] = json!(sha256);
+    screen.result(format!("{text}\n\n  sha256 = \"{sha256}\""), json!({ "plugin": value }));
+    Code::Done
+}
+
+/// A kind of provider with its options and its example.
+fn described(screen: Screen, descriptor: &Descriptor) -> (String, Value) {
+    let Descriptor { id, title, proofs, batch, options, example } = descriptor;
+    let kinds: Vec<String> = proofs.iter().map(ToString::to_string).collect();
+    let mut lines =
+        vec![format!("{} {title}", screen.on_out(BOLD, id)), format!("  proofs: {}; {batch}", kinds.join(", "))];
+    let width = options.iter().map(|option| option.name.len()).max().unwrap_or_default();
+    lines.extend(options.iter().map(|option| {
+        let required = if option.required { " (required)" } else { "" };
+        let secret = if option.secret { " (secret)" } else { "" };
+        format!("  {:<width$}  {}{required}{secret}", option.name, option.help.trim_end_matches('.'))
+    }));
+    lines.extend([String::new(), "  [provider.NAME]".to_owned()]);
+    lines.extend(example.lines().map(|line| format!("  {line}")));
+    let options: Vec<Value> = options
+        .iter()
+        .map(|o| json!({ "name": o.name, "help": o.help, "required": o.required, "secret": o.secret }))
+        .collect();
+    let value = json!({
+        "type": id, "title": title, "proofs": proofs, "batch": batch, "options": options, "example": example,
+    });
+    (lines.join("\n"), value)
 }
 
 #[cfg(test)]
