@@ -7,7 +7,7 @@
 //! resolver shows a proof is asked, deliberately and last, with [`Dns::resolve`].
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -175,6 +175,24 @@ impl Answer {
         })
     }
 
+    /// The zone that the name is in as far as the answer's authority section tells, lower case: by its SOA or NS records,
+    /// or by the delegation it refers to. Servers that keep their answers short do not tell.
+    pub fn zone(&self) -> Option<String> {
+        // Behind an alias the authority section speaks of the target.
+        if self.rtype != RecordType::CNAME && self.alias().is_some() {
+            return None;
+        }
+        let tells = |rtype| matches!(rtype, RecordType::SOA | RecordType::NS);
+        let owners = self.message.authorities.iter().filter(|record| tells(record.record_type()));
+        owners.map(|record| &record.name).filter(|owner| owner.zone_of(&self.name)).map(lower).max_by_key(String::len)
+    }
+
+    /// Seconds for which a cache keeps telling this: of the records found, or of their absence (RFC 2308).
+    pub fn kept_for(&self) -> Option<u32> {
+        let found = self.message.answers.iter().map(|record| record.ttl).min();
+        found.or_else(|| self.soa().map(|(_, _, negative)| negative))
+    }
+
     /// Name servers to which the answer delegates this zone, lower case.
     pub fn delegation(&self, zone: &str) -> Vec<String> {
         let cuts = self.message.authorities.iter().filter(|record| lower(&record.name) == zone);
@@ -278,6 +296,8 @@ struct Inner {
     deadline: Duration,
     sockets: Semaphore,
     zones: Mutex<HashMap<String, (Instant, Arc<ZoneServers>)>>,
+    /// Servers that let a deadline pass: where one answer is enough they are asked last.
+    silent: Mutex<HashSet<SocketAddr>>,
     /// Held by whoever is finding something out that many may want to know at the same moment.
     finding: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }
@@ -307,8 +327,8 @@ impl Dns {
 
     fn with(resolvers: Vec<SocketAddr>, authority_port: u16, deadline: Duration) -> Self {
         let sockets = Semaphore::new(IN_FLIGHT);
-        let (zones, finding) = (Mutex::default(), Mutex::default());
-        Self { inner: Arc::new(Inner { resolvers, authority_port, deadline, sockets, zones, finding }) }
+        let (zones, silent, finding) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self { inner: Arc::new(Inner { resolvers, authority_port, deadline, sockets, zones, silent, finding }) }
     }
 
     /// The port at which authoritative servers are asked; 53 but in test set-ups.
@@ -347,7 +367,9 @@ impl Dns {
         edns.set_max_payload(UDP_PAYLOAD);
         message.set_edns(edns);
         let _socket = self.inner.sockets.acquire().await;
-        let answer = exchange(server, &message, self.inner.deadline).await?;
+        let answer = exchange(server, &message, self.inner.deadline).await;
+        self.note(server, matches!(answer, Err(DnsError::Timeout { .. })));
+        let answer = answer?;
         match answer.metadata.response_code {
             ResponseCode::NoError | ResponseCode::NXDomain => {
                 Ok(Answer { server, name: qname, rtype, message: answer })
@@ -363,8 +385,8 @@ impl Dns {
     pub async fn resolve(&self, name: &str, rtype: RecordType) -> Result<Answer, DnsError> {
         let mut failure =
             DnsError::NoServers { question: format!("{name} {rtype}"), reason: "no resolver is configured".to_owned() };
-        for resolver in &self.inner.resolvers {
-            match self.ask(*resolver, name, rtype, Recursion::Desired).await {
+        for resolver in self.silent_last(self.inner.resolvers.iter().copied()) {
+            match self.ask(resolver, name, rtype, Recursion::Desired).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => failure = error,
             }
@@ -391,10 +413,10 @@ impl Dns {
     /// When the resolvers know no such zone or its servers.
     pub async fn seed_zone(&self, name: &str) -> Result<Arc<ZoneServers>, DnsError> {
         let name = name.trim_end_matches('.');
-        let dots: Vec<usize> = name.rmatch_indices('.').map(|(dot, _)| dot).skip(1).collect();
-        // Two labels, and more only where those cannot be asked about: a server that holds example.co.uk and is no resolver
-        // refuses to speak of co.uk.
-        let tails = dots.iter().map(|dot| &name[dot + 1..]).chain([name]);
+        // The registrable name (public suffix list), and more labels only where that cannot be asked about.
+        let registrable = psl::domain_str(name).map_or(name.len(), str::len);
+        let dots: Vec<usize> = name.rmatch_indices('.').map(|(dot, _)| dot).collect();
+        let tails = dots.iter().map(|dot| &name[dot + 1..]).chain([name]).filter(|tail| tail.len() >= registrable);
         let mut failure = None;
         for tail in tails {
             if let Some(zone) = self.remembered(tail) {
@@ -434,7 +456,15 @@ impl Dns {
     /// # Errors
     /// When no authority on the way answers.
     pub async fn zone_of(&self, name: &str) -> Result<Arc<ZoneServers>, DnsError> {
-        self.authoritative(name, RecordType::SOA).await.map(|(zone, _)| zone)
+        let mut name = name;
+        loop {
+            let (zone, answer) = self.authoritative(name, RecordType::SOA).await?;
+            match name.split_once('.') {
+                // An alias tells nothing of its zone, but it is never the top of one: its parent is in the same.
+                Some((_, parent)) if answer.alias().is_some() => name = parent,
+                _ => return Ok(zone),
+            }
+        }
     }
 
     /// Asks an authority of the name's zone, the first that answers; also returns the zone.
@@ -535,7 +565,7 @@ impl Dns {
             question: zone.apex.clone(),
             reason: "none of its name servers has an address".to_owned(),
         };
-        for (_, server) in zone.addresses() {
+        for server in self.silent_last(zone.addresses().map(|(_, server)| server)) {
             match self.ask(server, name, rtype, Recursion::No).await {
                 Ok(answer) if answer.is_authoritative() || answer.referral(&zone.apex).is_some() => return Ok(answer),
                 Ok(_) => {
@@ -546,6 +576,22 @@ impl Dns {
             }
         }
         Err(failure)
+    }
+
+    fn silent_last(&self, servers: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
+        let mut servers: Vec<SocketAddr> = servers.collect();
+        let silent = self.inner.silent.lock().unwrap_or_else(PoisonError::into_inner);
+        servers.sort_by_key(|server| silent.contains(server));
+        servers
+    }
+
+    fn note(&self, server: SocketAddr, was_silent: bool) {
+        let mut silent = self.inner.silent.lock().unwrap_or_else(PoisonError::into_inner);
+        if was_silent {
+            silent.insert(server);
+        } else {
+            silent.remove(&server);
+        }
     }
 
     /// The lock for one thing to be found out: a hundred names of a zone ask for its servers once.
@@ -621,7 +667,8 @@ pub async fn exchange(server: SocketAddr, message: &Message, deadline: Duration)
     }
     let left = until.saturating_duration_since(Instant::now());
     let raw = timeout(left, exchange_tcp(server, &bytes)).await.map_err(|_| late())?.map_err(|e| network(&e))?;
-    Message::from_vec(&raw).map_err(|e| network(&e))
+    let answer = Message::from_vec(&raw).map_err(|e| network(&e))?;
+    if answers(message, &answer) { Ok(answer) } else { Err(network(&"its answer by TCP is to another question")) }
 }
 
 /// Whether this is the answer to that message.
