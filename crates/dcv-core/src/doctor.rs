@@ -2,22 +2,31 @@
 //!
 //! Names are examined as the CA will see them: which CAA records decide (RFC 8659), whether DNSSEC holds (validated by the
 //! CA since March 2026, BR 3.2.2.4), whether parent and zone agree on the name servers and all of them answer alike, whether the host
-//! can be reached for files, and what is left of earlier proofs. Each finding says what is wrong and what to do about it.
+//! can be reached for files, whether a proof would hide a wildcard, and what is left of earlier proofs. Each finding says what is wrong and what to do about it.
 
-use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
+use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use dcv_provider::dns::{Answer, Dns, DnsError, Recursion, ZoneServers, exchange, to_name};
-use futures_util::{future::join_all, join};
+use dcv_provider::dns::{Answer, Dns, DnsError, Recursion, ZoneServers, exchange, is_within, to_name};
+use futures_util::{
+    future::{BoxFuture, join_all},
+    join,
+};
 use hickory_proto::{
+    dnssec::{Proof as Trust, TrustAnchors},
     op::{Edns, Message, MessageType, OpCode, Query, ResponseCode},
     rr::{RData, RecordType},
+};
+use hickory_resolver::{
+    Resolver,
+    config::{NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts},
+    net::{NetError, runtime::TokioRuntimeProvider},
 };
 use serde::Serialize;
 use tokio::{net::TcpStream, time::timeout};
 
 use crate::{
     name::DnsName,
-    placement::{DNSAUTH_LABEL, Method},
+    placement::{CNAME_SUFFIX, DNSAUTH_LABEL, Method},
 };
 
 /// How a finding is to be taken.
@@ -35,7 +44,7 @@ pub enum Level {
 /// What was found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// What was looked at: `caa`, `dnssec`, `delegation`, `servers`, `tcp`, `web`, `leftovers`.
+    /// What was looked at: `caa`, `dnssec`, `delegation`, `servers`, `tcp`, `web`, `wildcard`, `leftovers`.
     pub check: &'static str,
     /// The name, zone or server.
     pub subject: String,
@@ -63,16 +72,21 @@ pub struct Options {
     pub issuers: Vec<String>,
     /// Ports of the web server: HTTP and HTTPS.
     pub web_ports: (u16, u16),
+    /// A file of DNSKEY records to trust instead of the root's, in networks that have a root of their own.
+    pub trust_anchors: Option<PathBuf>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { method: Method::default(), issuers: vec!["digicert.com".to_owned()], web_ports: (80, 443) }
+        let issuers = vec!["digicert.com".to_owned()];
+        Self { method: Method::default(), issuers, web_ports: (80, 443), trust_anchors: None }
     }
 }
 
 /// How long a connection may take.
 const CONNECT: Duration = Duration::from_secs(2);
+/// How long an answer may take that has to be validated; bogus zones take validators long.
+const VALIDATION: Duration = Duration::from_secs(5);
 
 /// Examines a name. Everything is asked at once; the slowest dead server decides how long it takes, at most a few
 /// deadlines of [`Dns`].
@@ -85,21 +99,18 @@ pub async fn examine(name: &DnsName, dns: &Dns, options: &Options) -> Vec<Findin
             return vec![fail("delegation", base, format!("its zone cannot be found: {error}"), way_out)];
         }
     };
-    let (caa, dnssec, delegation, servers, web, leftovers) = join!(
-        examine_caa(name, dns, &options.issuers),
-        examine_dnssec(dns, &zone),
-        examine_delegation(dns, &zone),
-        examine_servers(dns, &zone),
-        async {
-            if options.method == Method::HttpToken {
-                examine_web(base, dns, options.web_ports).await
-            } else {
-                Vec::new()
-            }
-        },
-        examine_leftovers(base, dns),
-    );
-    [caa, dnssec, delegation, servers, web, leftovers].concat()
+    let mut examinations: Vec<BoxFuture<'_, Vec<Finding>>> = vec![
+        Box::pin(examine_caa(name, dns, &options.issuers)),
+        Box::pin(examine_dnssec(dns, &zone, options)),
+        Box::pin(examine_delegation(dns, &zone)),
+        Box::pin(examine_servers(dns, &zone)),
+    ];
+    examinations.push(match options.method {
+        Method::HttpToken => Box::pin(examine_web(base, dns, options.web_ports)),
+        Method::DnsTxtToken | Method::DnsCnameToken => Box::pin(examine_wildcards(base, dns, &zone)),
+    });
+    examinations.push(Box::pin(examine_leftovers(base, dns)));
+    join_all(examinations).await.concat()
 }
 
 fn ok(check: &'static str, subject: &str, text: impl Into<String>) -> Finding {
@@ -203,9 +214,10 @@ fn judge_caa(at: &str, records: &[Caa], wildcard: bool, issuers: &[String]) -> F
 
 // ---- DNSSEC
 
-/// Asks a validating resolver twice, with its checks and without: an answer that is only to be had without them is bogus. And
-/// looks whether the parent promises keys that the zone does not have.
-async fn examine_dnssec(dns: &Dns, zone: &ZoneServers) -> Vec<Finding> {
+/// Looks whether the parent promises keys that the zone does not have, and whether the signatures hold. A validating resolver
+/// is asked with its checks and without: an answer that is only to be had without them is bogus. Where the resolver
+/// does not validate but passes signatures on, they are validated here.
+async fn examine_dnssec(dns: &Dns, zone: &ZoneServers, options: &Options) -> Vec<Finding> {
     let apex = zone.apex.as_str();
     let (signed, promised) = join!(dns.authoritative(apex, RecordType::DNSKEY), dns.resolve(apex, RecordType::DS));
     let signed = signed.is_ok_and(|(_, answer)| answer.data().next().is_some());
@@ -214,30 +226,47 @@ async fn examine_dnssec(dns: &Dns, zone: &ZoneServers) -> Vec<Finding> {
         let way_out = "sign the zone, or let the registrar remove the DS records";
         return vec![fail("dnssec", apex, "the parent has DS records, and the zone has no keys", way_out)];
     }
-    let Some(resolver) = dns.resolvers().first() else { return Vec::new() };
-    let (checked, unchecked) = join!(validated(*resolver, apex, false), validated(*resolver, apex, true));
-    vec![match (checked, unchecked) {
-        (Some((ResponseCode::ServFail, _)), Some((ResponseCode::NoError, _))) => {
-            let way_out = "mend or remove its signatures: the CA validates DNSSEC and refuses what does not hold";
-            fail("dnssec", apex, format!("{resolver} finds it bogus"), way_out)
+    let mut asked = None;
+    for resolver in dns.resolvers() {
+        let answers = join!(ask_secured(*resolver, apex, false), ask_secured(*resolver, apex, true));
+        if let (Some(checked), Some(unchecked)) = answers {
+            asked = Some((*resolver, checked, unchecked));
+            break;
         }
-        (Some((_, true)), _) => ok("dnssec", apex, format!("signed, and {resolver} finds it good")),
-        _ if promised => {
-            let way_out = "check it with a validating resolver: the CA validates";
-            warn(
-                "dnssec",
-                apex,
-                format!("signed; {resolver} does not validate, so it is not known whether it holds"),
-                way_out,
-            )
+    }
+    let Some((resolver, checked, unchecked)) = asked else { return Vec::new() };
+    let bogus = |who: String| {
+        let way_out = "mend or remove its signatures: the CA validates DNSSEC and refuses what does not hold";
+        fail("dnssec", apex, format!("{who} finds it bogus"), way_out)
+    };
+    let unknown = |why: &str| {
+        let text = format!("signed; {resolver} does not validate and {why}, so it is not known whether it holds");
+        warn("dnssec", apex, text, "check it with a validating resolver: the CA validates")
+    };
+    let failed = checked.metadata.response_code == ResponseCode::ServFail;
+    let has_signatures = |record: &hickory_proto::rr::Record| record.record_type() == RecordType::RRSIG;
+    vec![if failed && unchecked.metadata.response_code == ResponseCode::NoError {
+        bogus(resolver.to_string())
+    } else if checked.metadata.authentic_data {
+        ok("dnssec", apex, format!("signed, and {resolver} finds it good"))
+    } else if promised && unchecked.answers.iter().any(has_signatures) {
+        match validate(resolver, apex, options).await {
+            Ok(Trust::Secure) => ok("dnssec", apex, "signed, and good by a validation of our own"),
+            Ok(Trust::Bogus) => bogus("a validation of our own".to_owned()),
+            Ok(_) => unknown("gives no chain of keys"),
+            Err(reason) => unknown(&reason),
         }
-        _ if signed => ok("dnssec", apex, "signed, without DS records in the parent: not validated"),
-        _ => ok("dnssec", apex, "not signed"),
+    } else if promised {
+        unknown("passes no signatures on")
+    } else if signed {
+        ok("dnssec", apex, "signed, without DS records in the parent: not validated")
+    } else {
+        ok("dnssec", apex, "not signed")
     }]
 }
 
-/// Response code and "authentic data" of a resolver, with or without its checks.
-async fn validated(resolver: SocketAddr, name: &str, checking_disabled: bool) -> Option<(ResponseCode, bool)> {
+/// A resolver's answer about the zone's SOA record with signatures, checked by the resolver or not.
+async fn ask_secured(resolver: SocketAddr, name: &str, checking_disabled: bool) -> Option<Message> {
     let mut message = Message::new(rand::random(), MessageType::Query, OpCode::Query);
     message.metadata.recursion_desired = true;
     message.metadata.checking_disabled = checking_disabled;
@@ -245,9 +274,40 @@ async fn validated(resolver: SocketAddr, name: &str, checking_disabled: bool) ->
     let mut edns = Edns::new();
     edns.set_dnssec_ok(true).set_max_payload(1232);
     message.set_edns(edns);
-    // Bogus zones take validators long.
-    let answer = exchange(resolver, &message, Duration::from_secs(5)).await.ok()?;
-    Some((answer.metadata.response_code, answer.metadata.authentic_data))
+    exchange(resolver, &message, VALIDATION).await.ok()
+}
+
+/// Follows the chain of keys down to the zone's SOA record, with what the resolver passes on.
+async fn validate(resolver: SocketAddr, apex: &str, options: &Options) -> Result<Trust, String> {
+    let anchors = match &options.trust_anchors {
+        Some(path) => TrustAnchors::from_file(path).map_err(|e| format!("{} cannot be read: {e}", path.display()))?,
+        None => TrustAnchors::default(),
+    };
+    let mut server = NameServerConfig::udp_and_tcp(resolver.ip());
+    for connection in &mut server.connections {
+        connection.port = resolver.port();
+    }
+    let mut settings = ResolverOpts::default();
+    settings.validate = true;
+    settings.timeout = VALIDATION;
+    settings.attempts = 1;
+    settings.use_hosts_file = ResolveHosts::Never;
+    let resolver =
+        Resolver::builder_with_config(ResolverConfig::from_name_servers(vec![server]), TokioRuntimeProvider::default())
+            .with_options(settings)
+            .with_trust_anchor(Arc::new(anchors))
+            .build()
+            .map_err(|e| e.to_string())?;
+    let name = to_name(apex).map_err(|e| e.to_string())?;
+    // Each link of the chain has a deadline of its own, and a chain has only a few.
+    let lookup = match timeout(VALIDATION * 2, resolver.lookup(name, RecordType::SOA)).await {
+        Ok(Ok(lookup)) => lookup,
+        Ok(Err(NetError::Dns(hickory_resolver::net::DnsError::DnssecBogus))) => return Ok(Trust::Bogus),
+        Ok(Err(error)) => return Err(format!("cannot be validated against: {error}")),
+        Err(_) => return Err("is too slow to be validated against".to_owned()),
+    };
+    let records = lookup.answers().iter().filter(|record| record.record_type() == RecordType::SOA);
+    records.map(|record| record.proof).min().ok_or_else(|| "knows no SOA record".to_owned())
 }
 
 // ---- delegation and servers
@@ -368,16 +428,37 @@ async fn examine_web(host: &str, dns: &Dns, ports: (u16, u16)) -> Vec<Finding> {
     }]
 }
 
+/// A record below a name makes the name exist, and what exists is not answered by a wildcard (RFC 4592 section 2.2.2): a TXT or
+/// CNAME proof would take the addresses of a host that has them from a wildcard.
+async fn examine_wildcards(base: &str, dns: &Dns, zone: &ZoneServers) -> Vec<Finding> {
+    let Some((_, parent)) = base.split_once('.').filter(|_| base != zone.apex) else { return Vec::new() };
+    // Nobody has made this label. A wildcard beside the name also answers below it, unless the name exists.
+    let nobody = format!("dcv-{:016x}", rand::random::<u64>());
+    let (beside, below) = (format!("{nobody}.{parent}"), format!("{nobody}.{base}"));
+    let (beside, below) = join!(dns.authoritative(&beside, RecordType::A), dns.authoritative(&below, RecordType::A));
+    let (Ok((_, beside)), Ok((_, below))) = (beside, below) else { return Vec::new() };
+    let shown = |answer: &Answer| (answer.alias(), answer.data().cloned().collect::<Vec<RData>>());
+    if beside.is_empty() || shown(&beside) != shown(&below) {
+        return Vec::new();
+    }
+    let text = format!("its addresses come from the wildcard *.{parent}; a DNS proof at or below it would hide them");
+    vec![warn("wildcard", base, text, format!("give {base} records of its own, or prove {parent} instead"))]
+}
+
 async fn examine_leftovers(base: &str, dns: &Dns) -> Vec<Finding> {
     let dnsauth = format!("{DNSAUTH_LABEL}.{base}");
-    let (here, below) = join!(dns.authoritative(base, RecordType::TXT), dns.authoritative(&dnsauth, RecordType::TXT));
+    let nobody = format!("dcv-{:016x}.{base}", rand::random::<u64>());
+    let (here, below, wild) = join!(
+        dns.authoritative(base, RecordType::TXT),
+        dns.authoritative(&dnsauth, RecordType::TXT),
+        dns.authoritative(&nobody, RecordType::CNAME),
+    );
     let mut findings = Vec::new();
     if let Ok((_, answer)) = &below
         && let Some(target) = answer.alias()
     {
-        let text = format!("it is an alias of {target}");
-        let way_out = "TXT proofs for it go there; a CNAME proof finds it taken";
-        findings.push(warn("leftovers", &dnsauth, text, way_out));
+        let by_wildcard = wild.is_ok_and(|(_, answer)| answer.alias().as_ref() == Some(&target));
+        findings.push(judge_alias(base, &dnsauth, &target, by_wildcard));
     }
     for (name, answer) in [(base, here), (dnsauth.as_str(), below)] {
         let values: usize = answer.map_or(0, |(_, answer)| count_random_values(&answer));
@@ -390,6 +471,24 @@ async fn examine_leftovers(base: &str, dns: &Dns) -> Vec<Finding> {
         findings.push(ok("leftovers", base, "nothing is left of earlier proofs"));
     }
     findings
+}
+
+fn judge_alias(base: &str, dnsauth: &str, target: &str, by_wildcard: bool) -> Finding {
+    if by_wildcard {
+        let way_out = format!("TXT proofs at it would go there: place them at {base} itself");
+        return warn("leftovers", dnsauth, format!("the wildcard *.{base} makes it an alias of {target}"), way_out);
+    }
+    if is_within(target, CNAME_SUFFIX) {
+        let text = format!("it is an alias of {target}, an earlier CNAME proof");
+        return warn(
+            "leftovers",
+            dnsauth,
+            text,
+            "remove it if no order needs it any more: nothing else can stand there",
+        );
+    }
+    let way_out = "TXT proofs for it go there; a CNAME proof finds it taken";
+    warn("leftovers", dnsauth, format!("it is an alias of {target}"), way_out)
 }
 
 /// Random values as CertCentral makes them: 32 letters and digits, nothing else.
