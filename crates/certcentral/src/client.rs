@@ -1,6 +1,6 @@
 //! The client: one method for each endpoint, one place that sends.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
@@ -11,12 +11,12 @@ use serde_json::{Value, json};
 
 use crate::{
     budget::Budget,
-    error::{Error, Result, Sent, read_errors},
+    error::{Error, ErrorCode, Result, Sent, read_errors},
     lenient,
     types::{
         CertificateId, ChainCertificate, DcvCheck, DcvMethod, Domain, DomainId, DomainToken, DownloadFormat, Moment,
-        NewOrder, Order, OrderId, OrderValidation, Organization, OrganizationId, Page, PlacedOrder, Product,
-        RandomValue, Request, RequestId, RequestStatus, StatusChange, TokenCheck, User,
+        NewOrder, Order, OrderId, OrderValidation, Organization, OrganizationId, OrganizationValidation, Page,
+        PlacedOrder, Product, RandomValue, Request, RequestId, RequestStatus, StatusChange, TokenCheck, User,
     },
 };
 
@@ -27,8 +27,16 @@ pub const EU: &str = "https://certcentral.digicert.eu/services/v2";
 
 /// The longest window of status changes.
 const LONGEST_WINDOW: Duration = Duration::from_secs(7 * 24 * 3600);
-/// How far an order's date may lie before our own clock's idea of when it was placed.
-const CLOCK_SKEW: SignedDuration = SignedDuration::from_hours(24);
+/// How far an order's date may lie before our own clock's idea of when it was placed: a day for clocks, and another for dates
+/// without a time in a zone that is not ours.
+const CLOCK_SKEW: SignedDuration = SignedDuration::from_hours(48);
+/// No pause is longer, whoever asks for it.
+const LONGEST_PAUSE: Duration = Duration::from_secs(600);
+/// How long a connection may take. One that was never made has sent nothing, which is worth knowing of an order.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long an unused connection is kept: less than the minute after which servers and gateways close theirs, for an order
+/// sent just then would have an unknown outcome.
+const KEEP_IDLE: Duration = Duration::from_secs(20);
 
 /// When calls that may be repeated are.
 #[derive(Clone, Copy, Debug)]
@@ -77,6 +85,7 @@ pub struct ClientBuilder {
     timeout: Duration,
     user_agent: String,
     plain_http: bool,
+    http: reqwest::ClientBuilder,
 }
 
 impl ClientBuilder {
@@ -112,6 +121,14 @@ impl ClientBuilder {
     #[must_use]
     pub fn user_agent(mut self, user_agent: impl Into<String>) -> Self {
         self.user_agent = user_agent.into();
+        self
+    }
+
+    /// The HTTP client to build on, e.g. with a company's proxy or root certificates. Redirects, repeats, time-outs and the
+    /// user agent are set here, whatever it says.
+    #[must_use]
+    pub fn http(mut self, http: reqwest::ClientBuilder) -> Self {
+        self.http = http;
         self
     }
 
@@ -151,9 +168,13 @@ impl ClientBuilder {
         }
         // Only fails when a provider is installed already, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let http = reqwest::Client::builder()
+        // A proxy of the environment is not this host: without TLS it would see the key.
+        let http = if base.scheme() == "http" && loopback { self.http.no_proxy() } else { self.http };
+        let http = http
             .user_agent(self.user_agent)
             .timeout(self.timeout)
+            .connect_timeout(CONNECT_TIMEOUT.min(self.timeout))
+            .pool_idle_timeout(KEEP_IDLE)
             // The key must not travel to wherever somebody points.
             .redirect(reqwest::redirect::Policy::none())
             // A repeat of ours is counted and thought about; one of the library's would not be.
@@ -175,17 +196,31 @@ enum Repeat {
 }
 
 /// One call.
+#[derive(Clone)]
 struct Call<'a> {
     method: Method,
     path: String,
     query: Vec<(&'a str, String)>,
     body: Option<Value>,
     repeat: Repeat,
+    accept: &'static str,
 }
 
 impl<'a> Call<'a> {
     fn get(path: impl Into<String>) -> Self {
-        Self { method: Method::GET, path: path.into(), query: Vec::new(), body: None, repeat: Repeat::Harmless }
+        Self {
+            method: Method::GET,
+            path: path.into(),
+            query: Vec::new(),
+            body: None,
+            repeat: Repeat::Harmless,
+            accept: "application/json",
+        }
+    }
+
+    /// A GET of a file in whatever format.
+    fn file(path: impl Into<String>) -> Self {
+        Self { accept: "*/*", ..Self::get(path) }
     }
 
     fn put(path: impl Into<String>) -> Self {
@@ -229,6 +264,7 @@ impl Client {
             timeout: Duration::from_secs(60),
             user_agent: concat!("dcv/", env!("CARGO_PKG_VERSION")).to_owned(),
             plain_http: false,
+            http: reqwest::Client::builder(),
         }
     }
 
@@ -255,12 +291,20 @@ impl Client {
         self.list(Call::get("/product"), "products").await.map(|page| page.items)
     }
 
-    /// The organizations of the account (API page "List organizations").
+    /// A product with what may be chosen for it (API page "Product info").
+    ///
+    /// # Errors
+    /// [`Error::is_not_found`] when the account has none of this identifier.
+    pub async fn product(&self, name_id: &str) -> Result<Product> {
+        self.json(Call::get(format!("/product/{name_id}"))).await
+    }
+
+    /// All organizations of the account, e.g. to find one by its name (API page "List organizations").
     ///
     /// # Errors
     /// As any read.
     pub async fn organizations(&self) -> Result<Vec<Organization>> {
-        self.list(Call::get("/organization"), "organizations").await.map(|page| page.items)
+        self.all(Call::get("/organization"), "organizations", |organization: &Organization| organization.id).await
     }
 
     /// An organization.
@@ -269,6 +313,15 @@ impl Client {
     /// [`Error::is_not_found`] when there is none of this number.
     pub async fn organization(&self, id: OrganizationId) -> Result<Organization> {
         self.json(Call::get(format!("/organization/{id}"))).await
+    }
+
+    /// What an organization is validated for, and until when (API page "Organization validation details").
+    ///
+    /// # Errors
+    /// [`Error::is_not_found`].
+    pub async fn organization_validation(&self, id: OrganizationId) -> Result<Vec<OrganizationValidation>> {
+        let call = Call::get(format!("/organization/{id}/validation"));
+        self.list(call, "validations").await.map(|page| page.items)
     }
 
     // ---- orders
@@ -291,22 +344,28 @@ impl Client {
         self.json(Call::get(format!("/order/certificate/{id}"))).await
     }
 
-    /// A page of the account's orders. Filters are property and value, e.g. `("status", "pending")`; at most 1000 items.
+    /// An order with [`Order::caa_status_message`], which says why CAA records hold a pending order up.
+    ///
+    /// # Errors
+    /// [`Error::is_not_found`].
+    pub async fn order_with_caa_status(&self, id: OrderId) -> Result<Order> {
+        self.json(Call::get(format!("/order/certificate/{id}")).query("include_caa_status", true)).await
+    }
+
+    /// A page of the account's orders (API page "List orders"). Filters are property and value, e.g. `("status", "pending")`, and
+    /// a property may be given more than once; `limit` is at most 1000. `issued` includes expired certificates.
     ///
     /// # Errors
     /// As any read.
     pub async fn orders(&self, filters: &[(&str, &str)], limit: u32, offset: u32) -> Result<Page<Order>> {
-        let names: Vec<String> = filters.iter().map(|(property, _)| format!("filters[{property}]")).collect();
-        let mut call = Call::get("/order/certificate").query("limit", limit).query("offset", offset);
-        for (name, (_, value)) in names.iter().zip(filters) {
-            call = call.query(name, value);
-        }
-        self.list(call, "orders").await
+        let names = filter_names(filters);
+        self.list(orders(&names, filters).query("limit", limit).query("offset", offset), "orders").await
     }
 
     /// Looks for an order by the id its caller gave it: among those with this common name that were placed at or after `since`
-    /// (with a day's allowance for clocks and zones). Reads one page, seldom more, and Order info only of candidates
-    /// whose list entry does not tell their id.
+    /// (with two days' allowance for clocks and zones). Reads the list to its end, which is seldom more than a page, and Order
+    /// info only of candidates whose list entry does not tell their id. An order may take a while to be listed: `None`
+    /// soon after an unknown outcome is no proof that there is none.
     ///
     /// # Errors
     /// As any read.
@@ -316,30 +375,25 @@ impl Client {
         common_name: &str,
         since: Timestamp,
     ) -> Result<Option<Order>> {
-        const PAGE: u32 = 1000;
-        let mut offset = 0;
-        loop {
-            let page = self.orders(&[("common_name", common_name)], PAGE, offset).await?;
-            let count = page.items.len();
-            for item in page.items {
-                if item.alternative_order_id.as_deref() == Some(id) {
-                    return Ok(Some(item));
-                }
-                let placed = item.date_created.as_ref().and_then(Moment::timestamp);
-                let old = placed.is_some_and(|placed| placed < since - CLOCK_SKEW);
-                if item.alternative_order_id.is_some() || old {
-                    continue;
-                }
-                let order = self.order(item.id).await?;
-                if order.alternative_order_id.as_deref() == Some(id) {
-                    return Ok(Some(order));
-                }
-            }
-            if count < PAGE as usize {
-                return Ok(None);
-            }
-            offset += PAGE;
+        let filters = [("common_name", common_name)];
+        let names = filter_names(&filters);
+        let call = orders(&names, &filters).query("limit", 1000);
+        let listed = self.all(call, "orders", |order: &Order| order.id).await?;
+        if let Some(found) = listed.iter().find(|order| order.alternative_order_id.as_deref() == Some(id)) {
+            return Ok(Some(found.clone()));
         }
+        let earliest = since - CLOCK_SKEW;
+        for candidate in listed.iter().filter(|order| order.alternative_order_id.is_none()) {
+            let placed = candidate.date_created.as_ref().and_then(Moment::timestamp);
+            if placed.is_some_and(|placed| placed < earliest) {
+                continue;
+            }
+            let order = self.order(candidate.id).await?;
+            if order.alternative_order_id.as_deref() == Some(id) {
+                return Ok(Some(order));
+            }
+        }
+        Ok(None)
     }
 
     /// What an order still needs: the best single call to learn its open domains (API page "Order validation status").
@@ -368,7 +422,7 @@ impl Client {
         if !only.is_empty() {
             call = call.body(json!({ "dns_names_validations": only }));
         }
-        match self.json(call).await {
+        match self.json_or_default(call).await {
             Err(Error::Api { status: 400, errors, .. }) if errors.iter().any(|e| is_not_found_yet(e.code.class())) => {
                 Ok(DcvCheck { errors, ..DcvCheck::default() })
             }
@@ -403,12 +457,8 @@ impl Client {
     /// 400 when the method is not for this order.
     pub async fn change_order_dcv_method(&self, id: OrderId, method: &DcvMethod) -> Result<Option<RandomValue>> {
         let call = Call::put(format!("/order/certificate/{id}/dcv-method")).body(json!({ "dcv_method": method }));
-        let (name, body) = (call.name(), self.send(call).await?);
-        if body.iter().all(u8::is_ascii_whitespace) {
-            return Ok(None);
-        }
-        let value: Value = decode(&name, true, &body)?;
-        Ok(serde_json::from_value(value).ok())
+        let answer: Value = self.json_or_default(call).await?;
+        Ok(serde_json::from_value(answer).ok())
     }
 
     // ---- domains
@@ -419,6 +469,15 @@ impl Client {
     /// [`Error::is_not_found`].
     pub async fn domain(&self, id: DomainId) -> Result<Domain> {
         self.json(Call::get(format!("/domain/{id}")).query("include_dcv", true)).await
+    }
+
+    /// A domain with its random value and its [validations](Domain::validations).
+    ///
+    /// # Errors
+    /// [`Error::is_not_found`].
+    pub async fn domain_with_validation(&self, id: DomainId) -> Result<Domain> {
+        let call = Call::get(format!("/domain/{id}")).query("include_dcv", true).query("include_validation", true);
+        self.json(call).await
     }
 
     /// A page of the account's domains whose name is or contains `search`, with the ends of their validations.
@@ -450,7 +509,7 @@ impl Client {
     /// # Errors
     /// 404, and whatever is not about a proof that was not found.
     pub async fn check_domain_token(&self, id: DomainId) -> Result<TokenCheck> {
-        match self.json(Call::put(format!("/domain/{id}/dcv/validate-token"))).await {
+        match self.json_or_default(Call::put(format!("/domain/{id}/dcv/validate-token"))).await {
             Err(Error::Api { status: 400, errors, .. }) if errors.iter().any(|e| is_not_found_yet(e.code.class())) => {
                 Ok(TokenCheck { errors, ..TokenCheck::default() })
             }
@@ -465,7 +524,15 @@ impl Client {
     /// # Errors
     /// As any read; a certificate that is not issued yet is one.
     pub async fn download(&self, id: CertificateId, format: DownloadFormat) -> Result<Bytes> {
-        self.send(Call::get(format!("/certificate/{id}/download/format/{format}"))).await
+        self.send(Call::file(format!("/certificate/{id}/download/format/{format}"))).await
+    }
+
+    /// The present certificate of an order as a file; duplicates and earlier reissues have only [`download`](Self::download).
+    ///
+    /// # Errors
+    /// As any read; a certificate that is not issued yet is one.
+    pub async fn download_order(&self, id: OrderId, format: DownloadFormat) -> Result<Bytes> {
+        self.send(Call::file(format!("/certificate/download/order/{id}/format/{format}"))).await
     }
 
     /// The chain of a certificate, intermediates first; whether the leaf is among them is not documented.
@@ -478,15 +545,24 @@ impl Client {
 
     // ---- requests for approval
 
-    /// The requests of this status.
+    /// All requests of this status (API page "List requests").
     ///
     /// # Errors
     /// As any read.
     pub async fn requests(&self, status: &RequestStatus) -> Result<Vec<Request>> {
-        self.list(Call::get("/request").query("filters[status]", status), "requests").await.map(|page| page.items)
+        let call = Call::get("/request").query("filters[status]", status);
+        self.all(call, "requests", |request: &Request| request.id).await
     }
 
-    /// Approves or rejects a request.
+    /// A request (API page "Request info").
+    ///
+    /// # Errors
+    /// [`Error::is_not_found`].
+    pub async fn request(&self, id: RequestId) -> Result<Request> {
+        self.json(Call::get(format!("/request/{id}"))).await
+    }
+
+    /// Approves or rejects a request (API page "Update request status").
     ///
     /// # Errors
     /// 403 when the key's user may not.
@@ -499,7 +575,39 @@ impl Client {
 
     async fn json<T: DeserializeOwned>(&self, call: Call<'_>) -> Result<T> {
         let (name, writes) = (call.name(), call.writes());
-        decode(&name, writes, &self.send(call).await?)
+        let body = self.send(call).await?;
+        lenient::json(&body).map_err(|e| self.not_understood(name, writes, &e, &body))
+    }
+
+    /// A call whose answer may be empty.
+    async fn json_or_default<T: DeserializeOwned + Default>(&self, call: Call<'_>) -> Result<T> {
+        let (name, writes) = (call.name(), call.writes());
+        let body = self.send(call).await?;
+        if lenient::is_blank(&body) {
+            return Ok(T::default());
+        }
+        lenient::json(&body).map_err(|e| self.not_understood(name, writes, &e, &body))
+    }
+
+    /// A list to its end, whatever the server takes for a page: until its total is reached or a page brings nothing new.
+    async fn all<T, Id>(&self, call: Call<'_>, field: &str, id: impl Fn(&T) -> Id) -> Result<Vec<T>>
+    where
+        T: DeserializeOwned,
+        Id: std::hash::Hash + Eq,
+    {
+        let mut known = HashSet::new();
+        let mut all = Vec::new();
+        let mut offset = 0;
+        loop {
+            let next = if offset == 0 { call.clone() } else { call.clone().query("offset", offset) };
+            let page = self.list(next, field).await?;
+            offset += page.items.len();
+            let before = all.len();
+            all.extend(page.items.into_iter().filter(|item| known.insert(id(item))));
+            if all.len() == before || page.total.is_some_and(|total| offset as u64 >= total) {
+                return Ok(all);
+            }
+        }
     }
 
     /// A list under `field`, and the page's total.
@@ -507,13 +615,30 @@ impl Client {
         #[derive(Deserialize)]
         struct Items<T: DeserializeOwned>(#[serde(deserialize_with = "lenient::list")] Vec<T>);
         let (name, writes) = (call.name(), call.writes());
-        let body = self.send(call).await?;
-        let mut answer: Value = if body.is_empty() { Value::Null } else { decode(&name, writes, &body)? };
-        let total = answer.pointer("/page/total").and_then(Value::as_u64);
+        let mut answer: Value = self.json_or_default(call).await?;
+        let total = answer.pointer("/page/total").and_then(|total| lenient::number(total).ok()?);
         let list = answer.get_mut(field).map(Value::take).unwrap_or_default();
-        let items =
-            Items::deserialize(list).map_err(|e| Error::Decode { call: name, message: e.to_string(), writes })?;
+        let items = Items::deserialize(list).map_err(|e| self.not_understood(name, writes, &e, b""))?;
         Ok(Page { items: items.0, total })
+    }
+
+    /// The error for a successful answer without sense. Of a page that is no JSON the beginning is kept, for who has to find
+    /// out which gateway wrote it; of JSON nothing is, for it may hold random values.
+    fn not_understood(&self, call: String, writes: bool, error: &serde_json::Error, body: &[u8]) -> Error {
+        let text = String::from_utf8_lossy(body);
+        let text = text.trim_start_matches(|c: char| c == '\u{feff}' || c.is_whitespace());
+        let start: String = text.chars().take(120).collect();
+        let message = match start.chars().next() {
+            None | Some('{' | '[') => error.to_string(),
+            Some(_) => format!("{error}; it begins with {start:?}"),
+        };
+        Error::Decode { call, message: self.without_key(message), writes }
+    }
+
+    /// The API key may come back in an answer. It goes no further. (Shorter texts than any key are left alone.)
+    fn without_key(&self, text: String) -> String {
+        let key = self.inner.key.expose_secret();
+        if key.len() >= 8 && text.contains(key) { text.replace(key, "(the API key)") } else { text }
     }
 
     /// A call whose answer does not matter: 204, or some body.
@@ -532,15 +657,15 @@ impl Client {
             let wait = match error {
                 // Refused unread, whatever the call.
                 Error::Api { status: 429, retry_after, .. } => {
-                    let wait = retry_after.unwrap_or_else(|| jittered(retries.pause_when_limited * doubling));
+                    let wait = retry_after.unwrap_or_else(|| jittered(retries.pause_when_limited, doubling));
                     self.inner.budget.pause(wait);
                     wait
                 }
                 Error::Api { status: 500.., retry_after, .. } if call.repeat == Repeat::Harmless => {
-                    retry_after.unwrap_or_else(|| jittered(retries.pause * doubling))
+                    retry_after.unwrap_or_else(|| jittered(retries.pause, doubling))
                 }
                 Error::Transport { sent, .. } if call.repeat == Repeat::Harmless || *sent == Sent::No => {
-                    jittered(retries.pause * doubling)
+                    jittered(retries.pause, doubling)
                 }
                 _ => return result,
             };
@@ -565,6 +690,7 @@ impl Client {
             header::HeaderValue::from_str(inner.key.expose_secret()).expect("the builder has checked the key");
         key.set_sensitive(true);
         let mut request = inner.http.request(call.method.clone(), url).header("X-DC-DEVKEY", key);
+        request = request.header(header::ACCEPT, call.accept);
         match &call.body {
             Some(body) => request = request.json(body),
             // The vendor asks for a length with every request.
@@ -585,21 +711,32 @@ impl Client {
                 transport(&e, sent)
             })?;
             let (status, headers) = (response.status(), response.headers().clone());
-            let body = response.bytes().await.map_err(|e| transport(&e, Sent::Maybe))?;
+            let body = match response.bytes().await {
+                Ok(body) => body,
+                // Refused is refused, also where the reason was cut off.
+                Err(_) if status.is_client_error() => Bytes::new(),
+                Err(e) => return Err(transport(&e, Sent::Maybe)),
+            };
             Ok((status, headers, body))
         }
         .await;
         drop(permit);
-        let (status, headers, body): (StatusCode, header::HeaderMap, Bytes) = answer?;
+        let status = answer.as_ref().map_or(0, |(status, ..): &(StatusCode, header::HeaderMap, Bytes)| status.as_u16());
         let millis = began.elapsed().as_millis();
-        tracing::debug!(method = %call.method, path = call.path, status = status.as_u16(), millis, attempt, "called");
+        tracing::debug!(method = %call.method, path = call.path, status, millis, attempt, "called");
+        let (status, headers, body) = answer?;
         if status.is_success() {
             return Ok(body);
+        }
+        let mut errors = read_errors(&body);
+        for error in &mut errors {
+            error.code = ErrorCode::new(self.without_key(error.code.as_str().to_owned()));
+            error.message = self.without_key(std::mem::take(&mut error.message));
         }
         Err(Error::Api {
             call: call.name(),
             status: status.as_u16(),
-            errors: read_errors(&body),
+            errors,
             retry_after: headers.get(header::RETRY_AFTER).and_then(|value| retry_after(value, Timestamp::now())),
             writes: call.writes(),
         })
@@ -623,18 +760,8 @@ fn is_not_found_yet(class: &str) -> bool {
         || (class.contains("dns") && class.contains("not_found"))
 }
 
-fn decode<T: DeserializeOwned>(call: &str, writes: bool, body: &[u8]) -> Result<T> {
-    lenient::json(body).map_err(|e| {
-        let start: String = String::from_utf8_lossy(body).chars().take(120).collect();
-        let message =
-            if start.trim_start().starts_with('{') { e.to_string() } else { format!("{e}; it begins with {start:?}") };
-        Error::Decode { call: call.to_owned(), message, writes }
-    })
-}
-
 /// `Retry-After`: seconds, or an HTTP date.
 fn retry_after(value: &header::HeaderValue, now: Timestamp) -> Option<Duration> {
-    const LONGEST: Duration = Duration::from_secs(600);
     let text = value.to_str().ok()?.trim();
     let wait = if let Ok(seconds) = text.parse() {
         Duration::from_secs(seconds)
@@ -642,11 +769,30 @@ fn retry_after(value: &header::HeaderValue, now: Timestamp) -> Option<Duration> 
         let date = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
         Duration::try_from(date.duration_since(now)).unwrap_or_default()
     };
-    Some(wait.min(LONGEST))
+    Some(wait.min(LONGEST_PAUSE))
 }
 
-fn jittered(base: Duration) -> Duration {
-    base.mul_f64(rand::Rng::random_range(&mut rand::rng(), 0.75..1.5))
+/// At least `pause` times `factor`, and up to half as much again.
+fn jittered(pause: Duration, factor: u32) -> Duration {
+    let pause = pause.saturating_mul(factor).min(LONGEST_PAUSE);
+    pause.mul_f64(rand::Rng::random_range(&mut rand::rng(), 1.0..1.5))
+}
+
+/// How each filter is called on the wire: `filters[status]`, or `filters[status][0]` and on for several of one property.
+fn filter_names(filters: &[(&str, &str)]) -> Vec<String> {
+    let same =
+        |property: &str, filters: &[(&str, &str)]| filters.iter().filter(|(other, _)| *other == property).count();
+    let name = |(index, (property, _)): (usize, &(&str, &str))| match same(property, filters) {
+        1 => format!("filters[{property}]"),
+        _ => format!("filters[{property}][{}]", same(property, &filters[..index])),
+    };
+    filters.iter().enumerate().map(name).collect()
+}
+
+/// The list of orders that pass these filters.
+fn orders<'a>(names: &'a [String], filters: &[(&str, &str)]) -> Call<'a> {
+    let values = filters.iter().map(|(_, value)| value);
+    names.iter().zip(values).fold(Call::get("/order/certificate"), |call, (name, value)| call.query(name, value))
 }
 
 /// An error and what caused it, in one line, without the URL (its query may be long).
@@ -699,6 +845,14 @@ mod tests {
         }
         assert!(Client::builder("".into()).build().is_err());
         assert!(Client::builder("a\nb".into()).build().is_err());
+    }
+
+    #[test]
+    fn a_pause_is_never_shorter_than_asked_for_nor_without_end() {
+        for (factor, least) in [(1, 5), (2, 10), (16, 80), (u32::MAX, 600)] {
+            let (least, pause) = (Duration::from_secs(least), jittered(Duration::from_secs(5), factor));
+            assert!(pause >= least && pause <= least.mul_f64(1.5), "{factor}: {pause:?}");
+        }
     }
 
     #[test]

@@ -2,7 +2,10 @@
 
 use std::{fmt, time::Duration};
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
+use serde_json::{Map, Value};
+
+use crate::lenient;
 
 /// Result of a call.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -154,6 +157,12 @@ impl Error {
         self.status() == Some(404) && !self.api_errors().iter().any(|e| e.code.as_str() == "not_found|route")
     }
 
+    /// Whether the key's calls are used up, here or by other programs with the same key. Nothing was done.
+    #[must_use]
+    pub fn is_rate_limited(&self) -> bool {
+        self.status() == Some(429)
+    }
+
     /// Whether the API key is wrong or may not do this.
     #[must_use]
     pub fn is_auth(&self) -> bool {
@@ -162,7 +171,8 @@ impl Error {
 }
 
 fn render(errors: &[ApiError]) -> String {
-    errors.iter().map(|error| format!(" {}: {}", error.code, error.message.trim())).collect::<Vec<_>>().join(";")
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    errors.iter().map(|error| format!(" {}: {}", error.code, words(&error.message))).collect::<Vec<_>>().join(";")
 }
 
 /// What a person can do about the codes that are documented.
@@ -186,6 +196,7 @@ fn way_out(status: u16, errors: &[ApiError]) -> &'static str {
         ("invalid_wildcard_dcv_method", _) => "; wildcards need a DNS or e-mail method",
         ("caa_check_failed" | "caa_not_found", _) => "; let the domain's CAA records allow digicert.com",
         ("time_frame_too_long", _) => "; ask for at most seven days",
+        (_, 300..=399) => "; redirects are not followed, the API key would go along: correct the base URL",
         (_, 500..) => "; CertCentral or a gateway before it has trouble: try again later",
         _ => "",
     }
@@ -193,28 +204,27 @@ fn way_out(status: u16, errors: &[ApiError]) -> &'static str {
 
 /// Reads an error body in all shapes that were seen: `errors` as a list or as one object, `error` as an object.
 pub(crate) fn read_errors(body: &[u8]) -> Vec<ApiError> {
-    #[derive(Deserialize)]
+    let mut body: Map<String, Value> = lenient::json(body).unwrap_or_default();
+    lenient::one_name(&mut body, "errors", "error");
+    body.remove("errors").and_then(|list| errors(list).ok()).unwrap_or_default()
+}
+
+/// The errors of an answer, which may be a success otherwise.
+pub(crate) fn errors<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<ApiError>, D::Error> {
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
     struct Wire {
-        #[serde(default, deserialize_with = "crate::lenient::text")]
+        #[serde(deserialize_with = "lenient::text")]
         code: Option<String>,
-        #[serde(default, deserialize_with = "crate::lenient::text")]
+        #[serde(deserialize_with = "lenient::text")]
         message: Option<String>,
     }
-    #[derive(Deserialize)]
-    struct Body {
-        #[serde(default, alias = "error", deserialize_with = "crate::lenient::list")]
-        errors: Vec<Wire>,
-    }
-    let body: Body = match crate::lenient::json(body) {
-        Ok(body) => body,
-        Err(_) => return Vec::new(),
-    };
-    body.errors
-        .into_iter()
-        .filter(|wire| wire.code.is_some() || wire.message.is_some())
+    let wire: Vec<Wire> = lenient::list_if_sensible(deserializer)?;
+    let said_something = wire.into_iter().filter(|wire| wire.code.is_some() || wire.message.is_some());
+    Ok(said_something
         .map(|wire| ApiError {
             code: ErrorCode::new(wire.code.unwrap_or_else(|| "unknown".to_owned())),
             message: wire.message.unwrap_or_default(),
         })
-        .collect()
+        .collect())
 }

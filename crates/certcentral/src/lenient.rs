@@ -1,11 +1,31 @@
 //! Reading what CertCentral sends, in every shape it was seen in.
 
-use serde::{Deserialize, Deserializer, de::DeserializeOwned};
-use serde_json::Value;
+use std::collections::BTreeMap;
 
-/// Parses JSON, with or without a byte order mark.
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, Error as _},
+};
+use serde_json::{Map, Value};
+
+/// Parses JSON, with or without a byte order mark. A name in another character set than UTF-8 costs its odd letters and not
+/// the answer.
 pub(crate) fn json<T: DeserializeOwned>(body: &[u8]) -> serde_json::Result<T> {
-    serde_json::from_slice(body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body))
+    serde_json::from_str(String::from_utf8_lossy(body).trim_start_matches('\u{feff}'))
+}
+
+/// Whether a body says nothing: that of a 204, and of a 200 that might as well be one.
+pub(crate) fn is_blank(body: &[u8]) -> bool {
+    body.iter().all(u8::is_ascii_whitespace)
+}
+
+/// Gives a field that has two names on the wire its first one. An answer may well hold both.
+pub(crate) fn one_name(fields: &mut Map<String, Value>, name: &str, also: &str) {
+    if let Some(value) = fields.remove(also)
+        && fields.get(name).is_none_or(Value::is_null)
+    {
+        fields.insert(name.to_owned(), value);
+    }
 }
 
 /// A list; missing, `null` and `{}` are empty ones, a single object is a list of one.
@@ -15,13 +35,26 @@ pub(crate) fn list<'de, D: Deserializer<'de>, T: DeserializeOwned>(deserializer:
         Value::Array(items) => items,
         Value::Object(fields) if fields.is_empty() => Vec::new(),
         object @ Value::Object(_) => vec![object],
-        other => return Err(serde::de::Error::custom(format!("a list was expected, not {other}"))),
+        Value::String(_) | Value::Number(_) | Value::Bool(_) => {
+            return Err(D::Error::custom("a list was expected"));
+        }
     };
     items
         .into_iter()
         .filter(|item| !item.is_null())
-        .map(|item| serde_json::from_value(item).map_err(serde::de::Error::custom))
+        .map(|item| serde_json::from_value(item).map_err(D::Error::custom))
         .collect()
+}
+
+/// A list that is all there or counts as empty: for what can be asked for again, in answers that must not be lost over it.
+pub(crate) fn list_if_sensible<'de, D: Deserializer<'de>, T: DeserializeOwned>(d: D) -> Result<Vec<T>, D::Error> {
+    Ok(list(Value::deserialize(d)?).unwrap_or_default())
+}
+
+/// Text to text; what is neither text nor a number is left out.
+pub(crate) fn text_by_text<'de, D: Deserializer<'de>>(d: D) -> Result<BTreeMap<String, String>, D::Error> {
+    let Value::Object(fields) = Value::deserialize(d)? else { return Ok(BTreeMap::new()) };
+    Ok(fields.into_iter().filter_map(|(name, value)| Some((name, text(value).ok()??))).collect())
 }
 
 /// Text; numbers and booleans count as their text, `null` and the empty string as nothing.
@@ -34,10 +67,20 @@ pub(crate) fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<
     })
 }
 
+/// Text that may be absent, as the empty string.
+pub(crate) fn string<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    text(deserializer).map(Option::unwrap_or_default)
+}
+
+/// Text without which the answer makes no sense.
+pub(crate) fn needed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    text(deserializer)?.ok_or_else(|| D::Error::custom("text was expected"))
+}
+
 /// A list of text.
 pub(crate) fn texts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     Ok(match Value::deserialize(deserializer)? {
-        Value::Array(items) => items.into_iter().filter_map(|item| item.as_str().map(str::to_owned)).collect(),
+        Value::Array(items) => items.into_iter().filter_map(|item| text(item).ok()?).collect(),
         Value::String(text) if !text.is_empty() => vec![text],
         _ => Vec::new(),
     })
@@ -73,7 +116,7 @@ pub(crate) fn maybe<'de, D: Deserializer<'de>, T: DeserializeOwned>(deserializer
         Value::String(text) if text.is_empty() => Ok(None),
         Value::Object(fields) if fields.is_empty() => Ok(None),
         Value::Array(items) if items.is_empty() => Ok(None),
-        value => serde_json::from_value(value).map(Some).map_err(serde::de::Error::custom),
+        value => serde_json::from_value(value).map(Some).map_err(D::Error::custom),
     }
 }
 

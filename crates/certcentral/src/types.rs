@@ -3,12 +3,13 @@
 //! All answers can be extended by the vendor at any time: unknown fields are ignored, unknown words are kept as `Other`,
 //! and almost every field may be missing.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use jiff::{Timestamp, civil};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use serde_json::{Map, Value};
 
-use crate::lenient;
+use crate::{error, lenient};
 
 macro_rules! ids {
     ($($(#[$doc:meta])* $name:ident),* $(,)?) => {$(
@@ -75,6 +76,12 @@ macro_rules! words {
             }
         }
 
+        impl Default for $name {
+            fn default() -> Self {
+                Self::Other(String::new())
+            }
+        }
+
         /// Case does not matter, and the non-breaking hyphens of the vendor's pages count as hyphens.
         impl From<&str> for $name {
             fn from(text: &str) -> Self {
@@ -104,6 +111,28 @@ macro_rules! words {
             }
         }
     )*};
+}
+
+/// For types with a field that has two names on the wire. Serde's aliases would refuse an answer that holds both.
+macro_rules! two_names {
+    ($($name:ident: $field:literal or $also:literal;)*) => {$(
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let mut fields = Map::deserialize(deserializer)?;
+                lenient::one_name(&mut fields, $field, $also);
+                // The derived function of `serde(remote = "Self")`, not this one.
+                Self::deserialize(Value::Object(fields)).map_err(D::Error::custom)
+            }
+        }
+    )*};
+}
+
+two_names! {
+    CheckedName: "dns_name" or "name";
+    DcvCheck: "dns_name_validations" or "dns_names_validations";
+    Domain: "name" or "dns_name";
+    Order: "id" or "order_id";
+    StatusChange: "order_id" or "id";
 }
 
 words! {
@@ -197,18 +226,6 @@ words! {
     }
 }
 
-impl Default for OrderStatus {
-    fn default() -> Self {
-        Self::Other(String::new())
-    }
-}
-
-impl Default for ValidationStatus {
-    fn default() -> Self {
-        Self::Other(String::new())
-    }
-}
-
 impl ValidationStatus {
     /// Whether the validation is done and in force.
     #[must_use]
@@ -249,6 +266,10 @@ impl From<&str> for Moment {
         let text = text.trim();
         if let Ok(timestamp) = text.parse() {
             return Self::At(timestamp);
+        }
+        // `+0000`, as PHP's older constant for ISO 8601 has it.
+        if let Ok(zoned) = Timestamp::strptime("%Y-%m-%dT%H:%M:%S%z", text) {
+            return Self::At(zoned);
         }
         if text.len() > 10
             && let Ok(plain) = text.parse::<civil::DateTime>()
@@ -293,9 +314,19 @@ pub struct NewOrder {
     /// Who it is for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub organization: Option<OrganizationChoice>,
-    /// How long the order lives; one form is required.
+    /// How long the order lives; one form is required, here or in the older fields of the same meaning that follow. What is
+    /// given here overrides them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub order_validity: Option<Validity>,
+    /// Older form of `order_validity.years`.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "lenient::number")]
+    pub validity_years: Option<u64>,
+    /// Older form of `order_validity.days`.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "lenient::number")]
+    pub validity_days: Option<u64>,
+    /// Older form of `order_validity.custom_expiration_date`.
+    #[serde(skip_serializing_if = "Option::is_none", with = "expiration_date")]
+    pub custom_expiration_date: Option<civil::Date>,
     /// How control of the domains will be shown. CertCentral's default is `email`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dcv_method: Option<DcvMethod>,
@@ -393,6 +424,9 @@ pub struct NewCertificate {
     pub csr: String,
     /// `sha256`, `sha384` or `sha512`.
     pub signature_hash: String,
+    /// Organizational units, for products that still have them; public TLS certificates have none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub organization_units: Vec<String>,
     /// The server's software, for the format of downloads.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub server_platform: Option<Platform>,
@@ -557,7 +591,8 @@ mod expiration_date {
     }
 }
 
-/// The answer to an order, in all its forms.
+/// The answer to an order, in all its forms. Only the order's number is needed: what else is missing or odd can be asked
+/// for, and an answer that is not understood would leave open whether there is an order.
 #[derive(Clone, Debug, Deserialize)]
 pub struct PlacedOrder {
     /// The order's number.
@@ -566,16 +601,16 @@ pub struct PlacedOrder {
     #[serde(default, deserialize_with = "lenient::maybe")]
     pub certificate_id: Option<CertificateId>,
     /// Requests for approval.
-    #[serde(default, deserialize_with = "lenient::list")]
+    #[serde(default, deserialize_with = "lenient::list_if_sensible")]
     pub requests: Vec<RequestSummary>,
     /// The order's random value, good for each of its domains.
     #[serde(default, deserialize_with = "lenient::text")]
     pub dcv_random_value: Option<String>,
     /// The domains and their own random values.
-    #[serde(default, deserialize_with = "lenient::list")]
+    #[serde(default, deserialize_with = "lenient::list_if_sensible")]
     pub domains: Vec<Domain>,
     /// The certificate, when it was issued at once: leaf, intermediates, root.
-    #[serde(default, deserialize_with = "lenient::list")]
+    #[serde(default, deserialize_with = "lenient::list_if_sensible")]
     pub certificate_chain: Vec<ChainCertificate>,
 }
 
@@ -594,6 +629,7 @@ pub struct ChainCertificate {
     #[serde(default, deserialize_with = "lenient::text")]
     pub subject_common_name: Option<String>,
     /// PEM, with `\r\n` line ends.
+    #[serde(deserialize_with = "lenient::needed")]
     pub pem: String,
 }
 
@@ -603,6 +639,7 @@ pub struct RequestSummary {
     /// Its number.
     pub id: RequestId,
     /// Where it stands.
+    #[serde(default)]
     pub status: RequestStatus,
 }
 
@@ -618,9 +655,9 @@ impl RequestSummary {
 
 /// An order (API page "Order info"); list items are the same with fewer fields.
 #[derive(Clone, Debug, Deserialize)]
+#[serde(remote = "Self")]
 pub struct Order {
-    /// Its number.
-    #[serde(alias = "order_id")]
+    /// Its number; `order_id` at times.
     pub id: OrderId,
     /// Where it stands.
     #[serde(default)]
@@ -646,9 +683,18 @@ pub struct Order {
     /// How its domains are proved.
     #[serde(default, deserialize_with = "lenient::maybe")]
     pub dcv_method: Option<DcvMethod>,
+    /// Whether it follows an earlier order.
+    #[serde(default, deserialize_with = "lenient::flag")]
+    pub is_renewal: Option<bool>,
+    /// That order; older answers write 0 for none.
+    #[serde(default, deserialize_with = "lenient::if_sensible")]
+    pub renewed_order_id: Option<OrderId>,
     /// Requests for approval.
-    #[serde(default, deserialize_with = "lenient::list")]
+    #[serde(default, deserialize_with = "lenient::list_if_sensible")]
     pub requests: Vec<RequestSummary>,
+    /// What came of the CAA check, in words, by domain; only where asked for, and while the order is pending.
+    #[serde(default, deserialize_with = "lenient::text_by_text")]
+    pub caa_status_message: BTreeMap<String, String>,
 }
 
 /// The certificate of an order.
@@ -669,9 +715,15 @@ pub struct OrderCertificate {
     /// SHA-1 thumbprint, after issue.
     #[serde(default, deserialize_with = "lenient::text")]
     pub thumbprint: Option<String>,
+    /// First day, after issue.
+    #[serde(default, deserialize_with = "lenient::maybe")]
+    pub valid_from: Option<Moment>,
     /// Last day, after issue.
     #[serde(default, deserialize_with = "lenient::maybe")]
     pub valid_till: Option<Moment>,
+    /// The certificate request, PEM.
+    #[serde(default, deserialize_with = "lenient::text")]
+    pub csr: Option<String>,
 }
 
 /// The product of an order.
@@ -709,6 +761,9 @@ pub struct Page<T> {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct OrderValidation {
+    /// The order.
+    #[serde(deserialize_with = "lenient::if_sensible")]
+    pub order_id: Option<OrderId>,
     /// Where the order stands.
     pub order_status: OrderStatus,
     /// At which names its domains are validated.
@@ -717,6 +772,9 @@ pub struct OrderValidation {
     /// How.
     #[serde(deserialize_with = "lenient::maybe")]
     pub order_dcv_method: Option<DcvMethod>,
+    /// The organization.
+    #[serde(deserialize_with = "lenient::if_sensible")]
+    pub organization_id: Option<OrganizationId>,
     /// The organization's name.
     #[serde(deserialize_with = "lenient::text")]
     pub organization_name: Option<String>,
@@ -733,7 +791,7 @@ pub struct OrderValidation {
 #[serde(default)]
 pub struct OrganizationValidation {
     /// `ov`, `ev`, …
-    #[serde(rename = "type")]
+    #[serde(rename = "type", deserialize_with = "lenient::string")]
     pub validation_type: String,
     /// For people: `OV`.
     #[serde(deserialize_with = "lenient::text")]
@@ -755,6 +813,9 @@ pub struct DnsNameValidation {
     /// The domain under validation.
     #[serde(deserialize_with = "lenient::text")]
     pub name_scope: Option<String>,
+    /// What an approval covers: `subdomains`.
+    #[serde(deserialize_with = "lenient::text")]
+    pub approval_scope: Option<String>,
     /// Where it stands.
     pub status: ValidationStatus,
     /// How it is proved.
@@ -767,9 +828,9 @@ pub struct DnsNameValidation {
 
 /// A change of an order's status.
 #[derive(Clone, Debug, Deserialize)]
+#[serde(remote = "Self")]
 pub struct StatusChange {
     /// The order.
-    #[serde(alias = "id")]
     pub order_id: OrderId,
     /// Its certificate; may be missing before approval.
     #[serde(default, deserialize_with = "lenient::maybe")]
@@ -785,6 +846,7 @@ pub struct StatusChange {
 #[derive(Clone, Debug, Deserialize)]
 pub struct RandomValue {
     /// The value.
+    #[serde(deserialize_with = "lenient::needed")]
     pub dcv_random_value: String,
     /// Its end.
     #[serde(default, deserialize_with = "lenient::maybe")]
@@ -794,8 +856,8 @@ pub struct RandomValue {
 /// A random value of a domain.
 #[derive(Clone, Debug, Deserialize)]
 pub struct DomainToken {
-    /// The value.
-    #[serde(default)]
+    /// The value; empty where the answer has a status and no value.
+    #[serde(default, deserialize_with = "lenient::string")]
     pub token: String,
     /// Where it stands.
     #[serde(default)]
@@ -806,6 +868,9 @@ pub struct DomainToken {
     /// For `http-token`: where the file is expected.
     #[serde(default, deserialize_with = "lenient::text")]
     pub http_token_url: Option<String>,
+    /// For `dns-cname-token`: the record's target in older answers. Today's rule builds it from the value.
+    #[serde(default, deserialize_with = "lenient::text")]
+    pub verification_value: Option<String>,
 }
 
 impl DomainToken {
@@ -819,11 +884,12 @@ impl DomainToken {
 
 /// A domain of the account (API page "Domain info").
 #[derive(Clone, Debug, Deserialize)]
+#[serde(remote = "Self")]
 pub struct Domain {
     /// Its number.
     pub id: DomainId,
     /// Its name; order answers call it `dns_name` at times.
-    #[serde(default, alias = "dns_name", deserialize_with = "lenient::text")]
+    #[serde(default, deserialize_with = "lenient::text")]
     pub name: Option<String>,
     /// Whether it may be used.
     #[serde(default, deserialize_with = "lenient::flag")]
@@ -868,7 +934,7 @@ pub struct DcvExpiration {
 #[serde(default)]
 pub struct DomainValidation {
     /// `ov`, `ev`, …
-    #[serde(rename = "type")]
+    #[serde(rename = "type", deserialize_with = "lenient::string")]
     pub validation_type: String,
     /// Where it stands.
     pub status: ValidationStatus,
@@ -883,7 +949,7 @@ pub struct DomainValidation {
 /// What came of a check of an order's proofs. A proof that was not found is no error of the call, whichever way this
 /// age of the API says so.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(default, remote = "Self")]
 pub struct DcvCheck {
     /// Where the order stands; `issued` when this check was all that it waited for.
     #[serde(deserialize_with = "lenient::maybe")]
@@ -894,19 +960,19 @@ pub struct DcvCheck {
     /// All names together.
     pub dcv_status: ValidationStatus,
     /// Name by name; missing in older answers.
-    #[serde(alias = "dns_names_validations", deserialize_with = "lenient::list")]
+    #[serde(deserialize_with = "lenient::list")]
     pub dns_name_validations: Vec<CheckedName>,
-    /// Why proofs were not found, when the answer was an error.
-    #[serde(skip)]
+    /// Why proofs were not found, when the answer was an error or holds one.
+    #[serde(deserialize_with = "error::errors")]
     pub errors: Vec<crate::ApiError>,
 }
 
 /// What came of the check of one name.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(default, remote = "Self")]
 pub struct CheckedName {
     /// The name.
-    #[serde(alias = "name")]
+    #[serde(deserialize_with = "lenient::string")]
     pub dns_name: String,
     /// `approved`, or something else.
     pub status: ValidationStatus,
@@ -951,8 +1017,8 @@ pub struct TokenCheck {
     /// The value.
     #[serde(deserialize_with = "lenient::text")]
     pub token: Option<String>,
-    /// Why it was not found, when the answer was an error.
-    #[serde(skip)]
+    /// Why it was not found, when the answer was an error or holds one.
+    #[serde(deserialize_with = "error::errors")]
     pub errors: Vec<crate::ApiError>,
 }
 
@@ -997,9 +1063,24 @@ pub struct Organization {
     /// Legal and trade name.
     #[serde(default, deserialize_with = "lenient::text")]
     pub display_name: Option<String>,
+    /// Trade name.
+    #[serde(default, deserialize_with = "lenient::text")]
+    pub assumed_name: Option<String>,
     /// `active` or not.
     #[serde(default, deserialize_with = "lenient::text")]
     pub status: Option<String>,
+    /// Whether it may be used.
+    #[serde(default, deserialize_with = "lenient::flag")]
+    pub is_active: Option<bool>,
+    /// City.
+    #[serde(default, deserialize_with = "lenient::text")]
+    pub city: Option<String>,
+    /// State or province.
+    #[serde(default, deserialize_with = "lenient::text")]
+    pub state: Option<String>,
+    /// Two letters, in either case.
+    #[serde(default, deserialize_with = "lenient::text")]
+    pub country: Option<String>,
     /// Validations.
     #[serde(default, deserialize_with = "lenient::list")]
     pub validations: Vec<OrganizationValidation>,
@@ -1009,13 +1090,34 @@ pub struct Organization {
 #[derive(Clone, Debug, Deserialize)]
 pub struct Product {
     /// Identifier.
+    #[serde(deserialize_with = "lenient::needed")]
     pub name_id: String,
     /// Name.
     #[serde(default, deserialize_with = "lenient::text")]
     pub name: Option<String>,
+    /// `ssl_certificate`, …
+    #[serde(default, rename = "type", deserialize_with = "lenient::text")]
+    pub product_type: Option<String>,
     /// `OV`, `EV`, …
     #[serde(default, deserialize_with = "lenient::text")]
     pub validation_type: Option<String>,
+    /// Years that an order may last, as the answer has them.
+    #[serde(default, deserialize_with = "lenient::texts")]
+    pub allowed_order_validity_years: Vec<String>,
+    /// Issuing CAs to choose from.
+    #[serde(default, deserialize_with = "lenient::list_if_sensible")]
+    pub allowed_ca_certs: Vec<CaCertificate>,
+}
+
+/// An issuing CA that an order may choose.
+#[derive(Clone, Debug, Deserialize)]
+pub struct CaCertificate {
+    /// Its identifier, for [`NewCertificate::ca_cert_id`].
+    #[serde(deserialize_with = "lenient::needed")]
+    pub id: String,
+    /// Its name.
+    #[serde(default, deserialize_with = "lenient::text")]
+    pub name: Option<String>,
 }
 
 /// A request for approval (API page "List requests").
@@ -1024,11 +1126,21 @@ pub struct Request {
     /// Its number.
     pub id: RequestId,
     /// Where it stands.
+    #[serde(default)]
     pub status: RequestStatus,
+    /// When it was made.
+    #[serde(default, deserialize_with = "lenient::maybe")]
+    pub date: Option<Moment>,
+    /// What the requester said.
+    #[serde(default, deserialize_with = "lenient::text")]
+    pub comments: Option<String>,
+    /// What the approver said.
+    #[serde(default, deserialize_with = "lenient::text")]
+    pub processor_comment: Option<String>,
     /// `new_request`, `reissue`, `duplicate`, `revoke`.
     #[serde(default, rename = "type", deserialize_with = "lenient::text")]
     pub request_type: Option<String>,
-    /// Its order.
+    /// Its order, as it was when the request was made: ask for the order itself before deciding on it.
     #[serde(default, deserialize_with = "lenient::if_sensible")]
     pub order: Option<Order>,
 }
@@ -1050,6 +1162,8 @@ mod tests {
         assert_eq!(at("2018-10-15T21:46:29+00:00").as_deref(), Some("2018-10-15T21:46:29Z"));
         assert_eq!(at("2018-10-15T21:46:29Z").as_deref(), Some("2018-10-15T21:46:29Z"));
         assert_eq!(at("2018-10-15T21:46:29.123Z").as_deref(), Some("2018-10-15T21:46:29.123Z"));
+        assert_eq!(at("2018-10-15T21:46:29+0000").as_deref(), Some("2018-10-15T21:46:29Z"));
+        assert_eq!(at("2018-10-15T15:46:29-06:00").as_deref(), Some("2018-10-15T21:46:29Z"));
         assert_eq!(at("2018-10-15 21:46:29").as_deref(), Some("2018-10-15T21:46:29Z"));
         assert_eq!(at("2018-10-15").as_deref(), Some("2018-10-15T00:00:00Z"));
         assert_eq!(Moment::from("2018-10-15"), Moment::On(civil::date(2018, 10, 15)));
@@ -1079,6 +1193,36 @@ mod tests {
         });
         assert_eq!(serde_json::to_value(&order).unwrap(), expected);
         assert_eq!(serde_json::from_value::<NewOrder>(expected).unwrap(), order);
+    }
+
+    #[test]
+    fn every_field_of_an_order_goes_where_the_api_has_it() {
+        let full = serde_json::json!({
+            "certificate": {
+                "common_name": "a.example.com", "dns_names": ["b.example.com"], "csr": "CSR", "signature_hash": "sha384",
+                "organization_units": ["IT"], "server_platform": {"id": -1}, "cert_validity": {"days": 90},
+                "ca_cert_id": "A1B2", "profile_option": "server_auth_only_eku",
+            },
+            "organization": {
+                "name": "Example", "assumed_name": "Ex", "address": "1 St", "address2": "2nd", "zip": "1", "city": "C",
+                "state": "S", "country": "us", "telephone": "5", "skip_duplicate_org_check": true,
+                "contacts": [{"contact_type": "organization_contact", "first_name": "A", "last_name": "B",
+                    "job_title": "J", "telephone": "6", "email": "a@example.com"},
+                    {"contact_type": "verified_contact", "user_id": 3}],
+            },
+            "order_validity": {"years": 1}, "validity_years": 1, "validity_days": 199,
+            "custom_expiration_date": "09 JUN 2027",
+            "dcv_method": "email",
+            "dcv_emails": [{"dns_name": "a.example.com", "email_domain": "example.com", "email": "admin@example.com"}],
+            "certificate_dcv_scope": "base_domain", "skip_approval": false, "comments": "c", "container": {"id": 1},
+            "renewal_of_order_id": 2, "renewed_thumbprint": "AB", "auto_renew": 1, "auto_reissue": 0,
+            "custom_renewal_message": "m", "disable_renewal_notifications": true,
+            "additional_emails": ["b@example.com"], "locale": "en", "payment_method": "profile",
+            "payment_profile": {"id": 4}, "disable_ct": true, "custom_fields": [{"metadata_id": 5, "value": "v"}],
+            "alternative_order_id": "mine-1", "product": {"type_hint": "ov"},
+        });
+        let order: NewOrder = serde_json::from_value(full.clone()).unwrap();
+        assert_eq!(serde_json::to_value(order).unwrap(), full);
     }
 
     #[test]

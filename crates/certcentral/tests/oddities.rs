@@ -13,8 +13,8 @@ use axum::{
     http::{HeaderMap, Method, Response, StatusCode, Uri},
 };
 use certcentral::{
-    Budget, CertificateId, Client, DcvMethod, DomainId, DownloadFormat, Error, NewOrder, OrderId, OrderStatus, Retries,
-    ValidationStatus,
+    Budget, CertificateId, Client, DcvMethod, DomainId, DownloadFormat, Error, NewOrder, OrderId, OrderStatus,
+    OrganizationId, RequestId, RequestStatus, Retries, ValidationStatus,
 };
 use serde_json::{Value, json};
 use tokio::{
@@ -40,6 +40,7 @@ struct Seen {
 
 #[derive(Clone, Default)]
 struct Script {
+    base: String,
     answers: Arc<Mutex<VecDeque<Answer>>>,
     seen: Arc<Mutex<Vec<Seen>>>,
 }
@@ -47,12 +48,12 @@ struct Script {
 impl Script {
     /// A client whose calls are answered by these answers, one after the other.
     async fn start(answers: Vec<Answer>) -> (Client, Self) {
-        let script = Self { answers: Arc::new(Mutex::new(answers.into())), ..Self::default() };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let address = listener.local_addr().expect("its address");
+        let base = format!("http://{}/services/v2/", listener.local_addr().expect("its address"));
+        let script = Self { base, answers: Arc::new(Mutex::new(answers.into())), ..Self::default() };
         let router = Router::new().fallback(reply).with_state(script.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
-        (client(&format!("http://{address}/services/v2/")), script)
+        (client(&script.base), script)
     }
 
     fn seen(&self) -> Vec<Seen> {
@@ -110,7 +111,7 @@ type Row<'a> = (&'a str, u64, Option<u64>, bool, Option<&'a str>, usize, usize);
 async fn every_answer_to_an_order_is_understood() {
     let chain = r#"{"id":"5","requests":[{"id":1,"status":"approved"}],"certificate_id":6,
         "certificate_chain":[{"subject_common_name":"a","pem":"-----BEGIN CERTIFICATE-----\r\nAA\r\n-----END CERTIFICATE-----\r\n"}]}"#;
-    let table: [Row<'_>; 9] = [
+    let table: [Row<'_>; 11] = [
         (r#"{"id":112233,"certificate_id":123456}"#, 112_233, Some(123_456), false, None, 0, 0),
         (
             r#"{"id":112233,"certificate_id":123456,"dcv_random_value":"icru1984rnekfj"}"#,
@@ -160,6 +161,25 @@ async fn every_answer_to_an_order_is_understood() {
             0,
         ),
         ("\u{feff}{\"id\":1}", 1, None, false, None, 0, 0),
+        // The order stands, whatever is odd about the rest.
+        (
+            r#"{"id":1,"requests":[{"id":3}],"domains":[{"dns_name":"no number"}],"certificate_chain":[{"pem":null}]}"#,
+            1,
+            None,
+            false,
+            None,
+            0,
+            0,
+        ),
+        (
+            r#"{"id":1,"domains":[{"id":1,"name":"example.com","dns_name":"example.com","dcv_token":{"token":36}}]}"#,
+            1,
+            None,
+            false,
+            None,
+            1,
+            0,
+        ),
     ];
     for (body, id, certificate, approval, value, domains, chain) in table {
         let (client, script) = Script::start(vec![answer(201, "application/json;charset=utf-8", body)]).await;
@@ -208,6 +228,19 @@ async fn every_error_keeps_its_status_code_and_words() {
             "csr_invalid_cannot_parse: CSR",
         ),
         (403, "text/html", "<html><body>Forbidden</body></html>", "HTTP 403"),
+        (
+            400,
+            "application/json",
+            r#"{"errors":[{"code":"x","message":"two\r\nlines"},{"code":"y","message":"more"}]}"#,
+            "x: two lines; y: more",
+        ),
+        (
+            401,
+            "application/json",
+            r#"{"errors":[{"code":"access_denied|planted-api-key","message":"Bad key planted-api-key."}]}"#,
+            "access_denied|(the API key): Bad key (the API key).",
+        ),
+        (404, "application/json", r#"{"errors":null,"error":{"code":"not_found|order"}}"#, "not_found|order"),
         (400, "application/json", "{}", "HTTP 400"),
         (400, "application/json", "", "HTTP 400"),
     ];
@@ -217,7 +250,8 @@ async fn every_error_keeps_its_status_code_and_words() {
         let text = error.to_string();
         assert_eq!(error.status(), Some(status), "{body}");
         assert!(text.contains(part) && text.contains("GET /order/certificate/1"), "{body}: {text}");
-        assert!(!text.contains("planted") && !text.contains('\n') && !error.outcome_unknown(), "{text}");
+        assert!(!text.contains('\n') && !error.outcome_unknown(), "{text}");
+        assert!(!format!("{error:?} {text}").contains("planted"), "{error:?}");
         assert_eq!(script.seen().len(), 1, "a refusal is not repeated: {body}");
     }
 }
@@ -251,6 +285,19 @@ async fn lists_may_be_missing_empty_objects_or_strings_of_numbers() {
 }
 
 #[tokio::test]
+async fn a_page_that_is_no_json_is_described_without_the_key() {
+    let (client, _) = Script::start(vec![answer(200, "text/html", "<p>planted-api-key\nis welcome</p>")]).await;
+    let error = client.me().await.expect_err("no JSON");
+    assert!(matches!(error, Error::Decode { .. }) && !error.outcome_unknown(), "{error:?}");
+    assert!(error.to_string().contains("<p>(the API key)") && !error.to_string().contains('\n'), "{error}");
+    assert!(!format!("{error:?}").contains("planted"), "{error:?}");
+
+    let (client, _) = Script::start(vec![ok(r#"{"dcv_random_value":["a-random-value"]}"#)]).await;
+    let error = client.order_random_value(OrderId(1)).await.expect_err("no value");
+    assert!(!error.to_string().contains("a-random-value"), "{error}");
+}
+
+#[tokio::test]
 async fn validation_status_and_domains_are_read_in_all_their_shapes() {
     let body = r#"{"order_id":"112211","order_status":"pending","order_name_scope":"base_domain","organization_id":"12345",
         "organization_name":"Example","organization_validations":[{"type":"ov","name":"OV","validated_until":"2027-01-01","status":"active"}],
@@ -262,6 +309,13 @@ async fn validation_status_and_domains_are_read_in_all_their_shapes() {
     assert_eq!((first.domain_id, first.status.is_validated()), (Some(DomainId(1234)), true));
     assert_eq!((second.domain_id, second.status.is_validated()), (Some(DomainId(99)), false));
     assert!(validation.organization_validations[0].status.is_validated());
+    assert_eq!((validation.order_id, validation.organization_id.map(|id| id.0)), (Some(OrderId(112_211)), Some(12345)));
+
+    let nulls = r#"{"order_id":null,"organization_validations":[{"type":null,"status":null,"validated_until":{}}],
+        "dns_name_validations":[{"domain_id":null,"name_scope":null,"status":null,"dns_names":{}},null]}"#;
+    let (client, _) = Script::start(vec![ok(nulls)]).await;
+    let validation = client.order_validation(OrderId(1)).await.expect("it is understood");
+    assert_eq!((validation.organization_validations.len(), validation.dns_name_validations.len()), (1, 1));
 
     for (body, token) in [
         (
@@ -274,6 +328,8 @@ async fn validation_status_and_domains_are_read_in_all_their_shapes() {
             None,
         ),
         (r#"{"id":1,"name":"example.com","dcv_expiration":[]}"#, None),
+        (r#"{"id":1,"name":"example.com","dns_name":"example.com","dcv_token":{"token":36}}"#, Some("36")),
+        (r#"{"id":1,"name":null,"dns_name":"example.com","dcv_token":{"token":null,"status":"valid"}}"#, Some("")),
     ] {
         let (client, script) = Script::start(vec![ok(body)]).await;
         let domain = client.domain(DomainId(1)).await.unwrap_or_else(|e| panic!("{body}: {e}"));
@@ -305,6 +361,13 @@ async fn a_proof_that_is_not_found_yet_is_no_error_in_any_age_of_the_api() {
         ),
         (answer(400, "application/json", r#"{"errors":[{"code":"invalid_dns_cname","message":"x"}]}"#), false),
         (answer(400, "application/json", r#"{"errors":{"code":"file_random_value_not_found","message":"x"}}"#), false),
+        (ok(r#"{"errors":[{"code":"invalid_dns_txt","message":"x"}]}"#), false),
+        (
+            ok(
+                r#"{"dns_name_validations":[{"dns_name":null,"status":null},{"name":"example.com","status":"pending"}]}"#,
+            ),
+            false,
+        ),
     ] {
         let (client, script) = Script::start(vec![given]).await;
         let check = client.check_order_dcv(OrderId(1), &[]).await.expect("no error");
@@ -329,6 +392,18 @@ async fn a_proof_that_is_not_found_yet_is_no_error_in_any_age_of_the_api() {
 
     let (client, _) = Script::start(vec![ok(r#"{"token":36,"status":"active"}"#)]).await;
     assert_eq!(client.check_domain_token(DomainId(1)).await.expect("found").status, ValidationStatus::Active);
+
+    for given in [
+        ok(r#"{"errors":[{"code":"invalid_dns_txt","message":"x"}]}"#),
+        answer(400, "application/json", r#"{"errors":[{"code":"invalid_dns_txt","message":"x"}]}"#),
+    ] {
+        let (client, _) = Script::start(vec![given]).await;
+        let check = client.check_domain_token(DomainId(1)).await.expect("no error");
+        assert!(!check.status.is_validated() && check.errors[0].code.as_str() == "invalid_dns_txt", "{check:?}");
+    }
+    let (client, _) = Script::start(vec![answer(204, "application/json", ""), answer(200, "text/plain", "\r\n")]).await;
+    assert!(!client.check_order_dcv(OrderId(1), &[]).await.expect("no error").is_approved("example.com"));
+    assert!(!client.check_domain_token(DomainId(1)).await.expect("no error").status.is_validated());
 }
 
 #[tokio::test]
@@ -339,6 +414,8 @@ async fn writes_say_exactly_what_the_api_wants_and_take_any_answer() {
         ok(r#"{"dcv_random_value":"v1","expiration_date":"2023-02-24T16:25:52+00:00"}"#),
         answer(201, "application/json", r#"{"token":"t2","expiration_date":"2026-12-20T00:00:00Z"}"#),
         answer(200, "application/x-pem-file", "PEM"),
+        answer(200, "application/x-pem-file", "PEM"),
+        answer(204, "application/json", ""),
     ])
     .await;
     client.cancel_order(OrderId(9), "no longer needed").await.expect("canceled");
@@ -347,6 +424,8 @@ async fn writes_say_exactly_what_the_api_wants_and_take_any_answer() {
     assert_eq!(value.expect("a value").dcv_random_value, "v1");
     assert_eq!(client.new_domain_token(DomainId(4)).await.expect("a token").token, "t2");
     assert_eq!(client.download(CertificateId(3), DownloadFormat::PemAll).await.expect("a file"), "PEM");
+    assert_eq!(client.download_order(OrderId(9), DownloadFormat::PemNoRoot).await.expect("a file"), "PEM");
+    client.set_request_status(RequestId(8), &RequestStatus::Approved, "fine").await.expect("approved");
     let seen = script.seen();
     let lines: Vec<&str> = seen.iter().map(|seen| seen.line.as_str()).collect();
     assert_eq!(
@@ -357,10 +436,198 @@ async fn writes_say_exactly_what_the_api_wants_and_take_any_answer() {
             "PUT /services/v2/order/certificate/9/dcv-method",
             "POST /services/v2/domain/4/dcv/token",
             "GET /services/v2/certificate/3/download/format/pem_all",
+            "GET /services/v2/certificate/download/order/9/format/pem_noroot",
+            "PUT /services/v2/request/8/status",
         ]
     );
+    assert_eq!(seen[0].headers["accept"], "application/json");
+    assert_eq!(seen[4].headers["accept"], "*/*", "a file has whatever type it has");
+    assert_eq!(seen[6].body, json!({"status": "approved", "processor_comment": "fine"}));
     assert_eq!(seen[0].body, json!({"status": "CANCELED", "note": "no longer needed"}));
     assert_eq!(seen[2].body, json!({"dcv_method": "dns-txt-token"}));
+}
+
+#[tokio::test]
+async fn the_account_is_read_with_all_its_parts() {
+    let (client, script) = Script::start(vec![
+        ok(r#"{"id":"5","username":"u","access_roles":[{"name":"Administrator"}]}"#),
+        ok(r#"{"products":[{"name_id":"ssl_basic","type":"ssl_certificate","validation_type":"OV"}]}"#),
+        ok(r#"{"name_id":"ssl_basic","allowed_order_validity_years":[1,"2"],"allowed_ca_certs":[{"id":7,"name":"G2"}]}"#),
+        ok(r#"{"id":3,"name":"Example","display_name":"Example","is_active":true,"country":"us"}"#),
+        ok(r#"{"validations":[{"type":"ov","status":"active","validated_until":"2027-01-01T00:00:00+00:00"}]}"#),
+        ok(r#"{"intermediates":[{"subject_common_name":"CA","pem":"PEM"}]}"#),
+        ok(r#"{"id":8,"type":"new request","status":"pending","date":"2026-11-23T12:00:00+00:00","order":{"id":9}}"#),
+        ok(r#"{"id":9,"status":"pending","renewed_order_id":0,"caa_status_message":{"example.com":"CAA check is not called yet"}}"#),
+        ok(r#"{"id":4,"name":"example.com","validations":[{"type":"ov","status":"active","dcv_status":"complete"}]}"#),
+    ])
+    .await;
+    assert_eq!(client.me().await.expect("a user").access_roles[0].name.as_deref(), Some("Administrator"));
+    assert_eq!(client.products().await.expect("products")[0].product_type.as_deref(), Some("ssl_certificate"));
+    let product = client.product("ssl_basic").await.expect("a product");
+    assert_eq!(
+        (product.allowed_order_validity_years, &*product.allowed_ca_certs[0].id),
+        (vec!["1".into(), "2".into()], "7")
+    );
+    assert_eq!(client.organization(OrganizationId(3)).await.expect("one").is_active, Some(true));
+    assert!(client.organization_validation(OrganizationId(3)).await.expect("validations")[0].status.is_validated());
+    assert_eq!(client.chain(CertificateId(6)).await.expect("a chain")[0].pem, "PEM");
+    let request = client.request(RequestId(8)).await.expect("a request");
+    assert_eq!((request.status, request.order.map(|order| order.id)), (RequestStatus::Pending, Some(OrderId(9))));
+    let order = client.order_with_caa_status(OrderId(9)).await.expect("an order");
+    assert_eq!(order.caa_status_message["example.com"], "CAA check is not called yet");
+    let domain = client.domain_with_validation(DomainId(4)).await.expect("a domain");
+    assert_eq!(domain.validations[0].dcv_status, Some(ValidationStatus::Complete));
+    let lines: Vec<String> = script.seen().into_iter().map(|seen| seen.line.replace("/services/v2", "")).collect();
+    assert_eq!(
+        lines,
+        [
+            "GET /user/me",
+            "GET /product",
+            "GET /product/ssl_basic",
+            "GET /organization/3",
+            "GET /organization/3/validation",
+            "GET /certificate/6/chain",
+            "GET /request/8",
+            "GET /order/certificate/9?include_caa_status=true",
+            "GET /domain/4?include_dcv=true&include_validation=true",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn filters_and_searches_are_sent_as_the_api_spells_them() {
+    let (client, script) = Script::start(Vec::new()).await;
+    client
+        .orders(&[("status", "pending"), ("valid_till", ">2026-01-01"), ("status", "issued")], 50, 100)
+        .await
+        .expect("orders");
+    client.domains(Some("example.com"), 10, 0).await.expect("domains");
+    client.requests(&RequestStatus::Submitted).await.expect("requests");
+    let lines: Vec<String> = script.seen().into_iter().map(|seen| seen.line.replace("/services/v2", "")).collect();
+    assert_eq!(
+        lines,
+        [
+            "GET /order/certificate?filters%5Bstatus%5D%5B0%5D=pending&filters%5Bvalid_till%5D=%3E2026-01-01&filters%5Bstatus%5D%5B1%5D=issued&limit=50&offset=100",
+            "GET /domain?include_dcv_expiration_time=true&include_validation=true&limit=10&offset=0&filters%5Bsearch%5D=%25example.com",
+            "GET /request?filters%5Bstatus%5D=submitted",
+        ]
+    );
+}
+
+/// Names in Latin-1, small pages with and without a total, and a server that knows no offset.
+#[tokio::test]
+async fn lists_are_read_to_their_end() {
+    let page = |id: u64, total: &str| {
+        ok(&format!(r#"{{"organizations":[{{"id":{id}}}],"page":{{"total":{total},"limit":1}}}}"#))
+    };
+    let bare = |id: u64| ok(&format!(r#"{{"organizations":[{{"id":{id}}}]}}"#));
+    let latin1 = answer(
+        200,
+        "application/json; charset=iso-8859-1",
+        b"{\"organizations\":[{\"id\":1,\"name\":\"M\xfcller\"}],\"page\":{\"total\":1}}",
+    );
+    for (answers, ids, calls) in [
+        (vec![page(1, "3"), page(2, "3"), page(3, "3")], vec![1, 2, 3], 3),
+        (vec![page(1, "\"2\""), page(2, "\"2\"")], vec![1, 2], 2),
+        (vec![bare(1), bare(2), ok("{}")], vec![1, 2], 3),
+        (vec![bare(1), bare(1)], vec![1], 2),
+        (vec![ok("{}")], vec![], 1),
+        (vec![latin1], vec![1], 1),
+    ] {
+        let (client, script) = Script::start(answers).await;
+        let all = client.organizations().await.expect("organizations");
+        assert_eq!(all.iter().map(|organization| organization.id.0).collect::<Vec<_>>(), ids);
+        let lines: Vec<String> = script.seen().into_iter().map(|seen| seen.line).collect();
+        assert_eq!(lines.len(), calls, "{lines:?}");
+        assert!(
+            lines.iter().skip(1).enumerate().all(|(i, line)| line.ends_with(&format!("?offset={}", i + 1))),
+            "{lines:?}"
+        );
+    }
+}
+
+/// Status; how often a read, a harmless write and an order are sent when every answer has it; and whether the order's outcome
+/// is then unknown.
+#[tokio::test]
+async fn each_status_is_repeated_where_it_may_be() {
+    for (status, read, write, order_sent, unknown) in [
+        (301, 1, 1, 1, false),
+        (400, 1, 1, 1, false),
+        (401, 1, 1, 1, false),
+        (404, 1, 1, 1, false),
+        (409, 1, 1, 1, false),
+        (429, 3, 3, 3, false),
+        (500, 3, 3, 1, true),
+        (502, 3, 3, 1, true),
+        (503, 3, 3, 1, true),
+        (504, 3, 3, 1, true),
+    ] {
+        let always = || vec![answer(status, "text/html", "<h1>No</h1>"); 4];
+        let (client, script) = Script::start(always()).await;
+        let error = client.order(OrderId(1)).await.expect_err("refused");
+        assert_eq!((script.seen().len(), error.outcome_unknown()), (read, false), "GET, {status}");
+        assert_eq!(error.is_rate_limited(), status == 429);
+        let (client, script) = Script::start(always()).await;
+        client.order_random_value(OrderId(1)).await.expect_err("refused");
+        assert_eq!(script.seen().len(), write, "PUT, {status}");
+        let (client, script) = Script::start(always()).await;
+        let error = client.place_order("ssl_basic", &order()).await.expect_err("refused");
+        assert_eq!((script.seen().len(), error.outcome_unknown()), (order_sent, unknown), "POST, {status}");
+    }
+}
+
+#[tokio::test]
+async fn retry_after_holds_all_calls_back() {
+    let limited = Answer { status: 429, headers: vec![("retry-after", "1")], body: Vec::new() };
+    let (client, script) = Script::start(vec![limited, ok("{}"), ok("{}")]).await;
+    let (began, clone) = (std::time::Instant::now(), client.clone());
+    let limited = async {
+        client.status_changes(Duration::from_secs(60)).await.expect("the second time");
+        began.elapsed()
+    };
+    let other = async {
+        clone.me().await.expect("after the pause");
+        began.elapsed()
+    };
+    let (limited, other) = tokio::join!(limited, other);
+    assert!(limited >= Duration::from_secs(1) && other >= Duration::from_secs(1), "{limited:?} {other:?}");
+    assert_eq!(script.seen().len(), 3);
+}
+
+#[tokio::test]
+async fn the_key_does_not_follow_a_redirect() {
+    let (_, elsewhere) = Script::start(Vec::new()).await;
+    let target: &'static str = Box::leak(format!("{}user/me", elsewhere.base).into_boxed_str());
+    let (client, _) =
+        Script::start(vec![Answer { status: 302, headers: vec![("location", target)], body: Vec::new() }]).await;
+    let error = client.me().await.expect_err("not followed");
+    assert!(error.status() == Some(302) && error.to_string().contains("base URL"), "{error}");
+    assert!(elsewhere.seen().is_empty(), "the key went along");
+}
+
+/// A proxy of the environment would see the key of a call that goes to this host in clear.
+#[tokio::test]
+async fn the_environments_proxy_does_not_see_a_loopback_key() {
+    const CHILD: &str = "CERTCENTRAL_TEST_BASE_URL";
+    if let Ok(base) = std::env::var(CHILD) {
+        client(&base).me().await.expect("the server itself answers");
+        return;
+    }
+    let (_, proxy) = Script::start(Vec::new()).await;
+    let (_, server) = Script::start(vec![ok("{}")]).await;
+    let child = tokio::process::Command::new(std::env::current_exe().expect("this test"))
+        .args(["--exact", "the_environments_proxy_does_not_see_a_loopback_key"])
+        .envs(
+            [("HTTP_PROXY", &proxy.base), ("http_proxy", &proxy.base), (CHILD, &server.base)]
+                .map(|(n, v)| (n, v.as_str())),
+        )
+        .env_remove("NO_PROXY")
+        .env_remove("no_proxy")
+        .output()
+        .await
+        .expect("it runs");
+    assert!(proxy.seen().is_empty(), "the key went through the proxy");
+    assert!(child.status.success() && server.seen().len() == 1, "{child:?}");
 }
 
 #[tokio::test]
@@ -394,6 +661,25 @@ async fn what_is_harmless_is_repeated_and_an_order_is_not() {
     let (client, script) = Script::start(vec![limited(), limited(), placed()]).await;
     client.place_order("ssl_basic", &order()).await.expect("429 means unread");
     assert_eq!(script.seen().len(), 3);
+}
+
+/// An answer that is cut off: refused is refused, and whatever else is unknown.
+#[tokio::test]
+async fn a_refusal_without_its_reason_is_still_one() {
+    for (status, unknown) in [(400, false), (201, true)] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("its address");
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let head = format!("HTTP/1.1 {status} X\r\ncontent-length: 100\r\n\r\n{{\"id\":");
+                let _ = stream.read(&mut [0; 4096]).await;
+                let _ = stream.write_all(head.as_bytes()).await;
+                let _ = stream.shutdown().await;
+            }
+        });
+        let error = client(&format!("http://{address}")).place_order("ssl_basic", &order()).await.expect_err("cut off");
+        assert_eq!((error.outcome_unknown(), error.status()), (unknown, (!unknown).then_some(400)), "{error}");
+    }
 }
 
 /// Reads a request and closes the connection without a word.
@@ -448,6 +734,13 @@ async fn an_order_is_found_again_by_the_callers_own_id() {
     let lines: Vec<String> = script.seen().into_iter().map(|seen| seen.line).collect();
     assert_eq!(lines.len(), 2, "only the candidate was asked about: {lines:?}");
     assert!(lines[0].contains("filters%5Bcommon_name%5D=www.example.com"), "{lines:?}");
+
+    // A server that gives one order a page, whatever was asked for: stopping early would be to order twice.
+    let mine = r#"{"id":4,"status":"pending","alternative_order_id":"mine-1"}"#;
+    let (client, script) = Script::start(vec![with(old), with(other), with(mine)]).await;
+    let found = client.find_order_by_alternative_id("mine-1", "www.example.com", since).await.expect("looked");
+    assert_eq!(found.expect("found").id, OrderId(4));
+    assert!(script.seen()[2].line.ends_with("limit=1000&offset=2"), "{:?}", script.seen()[2]);
 
     let (client, _) = Script::start(vec![with(&[old, other].join(","))]).await;
     assert!(client.find_order_by_alternative_id("mine-1", "www.example.com", since).await.expect("looked").is_none());

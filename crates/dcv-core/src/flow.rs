@@ -294,7 +294,7 @@ impl Dcv {
         worker.tell(&Event::Started { names: worker.names(), resumed: false });
         let places = plan.places.iter().map(|p| format!("{} in {}", p.target, p.within)).collect();
         worker.tell(&Event::Checked { places });
-        worker.drive().await?.outcome()
+        Box::pin(worker.drive()).await?.outcome()
     }
 
     /// Continues a run where an earlier process left it, whatever happened to that.
@@ -305,7 +305,7 @@ impl Dcv {
         let (lease, run) = self.take_up(id).await?;
         let mut worker = Worker::new(&self.inner, lease, run);
         worker.tell(&Event::Started { names: worker.names(), resumed: true });
-        worker.drive().await?.outcome()
+        Box::pin(worker.drive()).await?.outcome()
     }
 
     /// Cancels a run's order, if it was placed, and takes its proofs back.
@@ -318,7 +318,7 @@ impl Dcv {
         if worker.run.end.is_none() && worker.run.chain.is_none() {
             worker.record(Entry::Canceling { reason: reason.to_owned() }).await?;
         }
-        match worker.drive().await? {
+        match Box::pin(worker.drive()).await? {
             Finished::Ended(End::Canceled(_)) => Ok(()),
             Finished::Ended(End::Failed(reason)) => Err(Error::Ended(reason)),
             Finished::Issued(_) => Err(Error::Ended(format!(
