@@ -7,8 +7,7 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use certcentral::{
-    CertificateId, Client, DcvMethod, DcvScope, DownloadFormat, OrderId, OrderStatus, OrderValidation, PlacedOrder,
-    RequestStatus,
+    CertificateId, Client, DcvMethod, DownloadFormat, OrderId, OrderStatus, OrderValidation, PlacedOrder, RequestStatus,
 };
 use dcv_provider::{Place, Proof, ProviderError, Retry, dns::Dns};
 use futures_util::future;
@@ -708,14 +707,12 @@ impl<'a> Worker<'a> {
     /// The domains that the CA wants proved. Where the answer names none, the expected ones are.
     fn open_domains(&self, validation: &OrderValidation) -> Vec<Open> {
         if validation.dns_name_validations.is_empty() {
-            let exact =
-                validation.order_name_scope == Some(DcvScope::Fqdn) || !self.run.request.method.covers_subdomains();
-            let scope = |name: &crate::name::DnsName| if exact { name.base() } else { name.registrable() }.to_owned();
             let mut open: Vec<Open> = Vec::new();
             for name in &self.run.request.names {
-                match open.iter_mut().find(|domain| domain.name == scope(name)) {
-                    Some(domain) => domain.names.push(name.to_string()),
-                    None => open.push(Open { name: scope(name), id: None, names: vec![name.to_string()] }),
+                let domain = self.run.request.domain_of(name, validation.order_name_scope.as_ref());
+                match open.iter_mut().find(|known| known.name == domain) {
+                    Some(known) => known.names.push(name.to_string()),
+                    None => open.push(Open { name: domain.to_owned(), id: None, names: vec![name.to_string()] }),
                 }
             }
             return open;

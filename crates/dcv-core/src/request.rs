@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use certcentral::NewOrder;
+use certcentral::{DcvScope, NewOrder};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -127,13 +127,17 @@ impl Request {
         self.csr()?.check_names(&self.names).map_err(|e| Error::request("csr", e.to_string()))
     }
 
-    /// The domains that the CA will probably want proved, before it has said so: the registrable domains (its default) or
-    /// the names themselves, each once.
+    /// The domain that has to be proved for a name: its registrable domain (the CA's default), or the name itself where the
+    /// scope is `fqdn` or the method shows control of one host only.
+    pub(crate) fn domain_of<'n>(&self, name: &'n DnsName, scope: Option<&DcvScope>) -> &'n str {
+        let exact = scope == Some(&DcvScope::Fqdn) || !self.method.covers_subdomains();
+        if exact { name.base() } else { name.registrable() }
+    }
+
+    /// The domains that the CA will probably want proved, before it has said so, each once.
     pub(crate) fn expected_domains(&self) -> Vec<&str> {
-        let exact =
-            !self.method.covers_subdomains() || self.order.certificate_dcv_scope == Some(certcentral::DcvScope::Fqdn);
-        let mut domains: Vec<&str> =
-            self.names.iter().map(|name| if exact { name.base() } else { name.registrable() }).collect();
+        let scope = self.order.certificate_dcv_scope.as_ref();
+        let mut domains: Vec<&str> = self.names.iter().map(|name| self.domain_of(name, scope)).collect();
         domains.sort_unstable();
         domains.dedup();
         domains

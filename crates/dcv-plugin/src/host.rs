@@ -9,13 +9,12 @@ use std::{
     sync::Arc,
 };
 
-use async_trait::async_trait;
-use dcv_provider::{DcvProvider, Descriptor, ErrorKind, Place, Proof, ProviderError, Result};
+use dcv_provider::{Descriptor, ErrorKind, Proof, ProviderError, Result};
 use serde_json::Value;
 
 use crate::{
     ABI,
-    wire::{Reply, Request, Verb, WireDescriptor, WirePlace},
+    wire::{Reply, Request, Verb, WireDescriptor, provider_by_verb},
 };
 
 /// Takes an answer of the plugin.
@@ -285,25 +284,14 @@ impl Opened {
         })
     }
 
-    async fn call(&self, verb: Verb, proofs: &[Proof]) -> Result<Reply> {
+    pub(crate) fn descriptor_of_plugin(&self) -> &'static Descriptor {
+        self.shared.plugin.descriptor
+    }
+
+    pub(crate) async fn call(&self, verb: Verb, proofs: &[Proof]) -> Result<Reply> {
         let (this, request) = (self.clone(), Request { verb, proofs: proofs.to_vec() });
         blocking(move || this.call_now(&request)).await
     }
 }
 
-#[async_trait]
-impl DcvProvider for Opened {
-    fn descriptor(&self) -> &Descriptor {
-        self.shared.plugin.descriptor
-    }
-    async fn preflight(&self, proofs: &[Proof]) -> Result<Vec<Place>> {
-        let places: Vec<WirePlace> = self.call(Verb::Preflight, proofs).await?.into_result()?;
-        Ok(places.into_iter().map(Place::from).collect())
-    }
-    async fn present(&self, proofs: &[Proof]) -> Result<()> {
-        self.call(Verb::Present, proofs).await?.into_result::<Value>().map(drop)
-    }
-    async fn retract(&self, proofs: &[Proof]) -> Result<()> {
-        self.call(Verb::Retract, proofs).await?.into_result::<Value>().map(drop)
-    }
-}
+provider_by_verb!(Opened);

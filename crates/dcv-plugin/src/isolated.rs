@@ -5,8 +5,7 @@
 
 use std::{ffi::OsString, path::Path, process::Stdio, time::Duration};
 
-use async_trait::async_trait;
-use dcv_provider::{DcvProvider, Descriptor, ErrorKind, Place, Proof, ProviderError, Result};
+use dcv_provider::{Descriptor, ErrorKind, Proof, ProviderError, Result};
 use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
@@ -17,7 +16,7 @@ use tokio::{
 
 use crate::{
     host::{Plugin, PluginError},
-    wire::{Reply, Request, Verb, WireDescriptor, WirePlace},
+    wire::{Reply, Request, Verb, WireDescriptor, provider_by_verb},
 };
 
 /// How long a call may take, unless set.
@@ -58,7 +57,11 @@ impl Isolated {
         self
     }
 
-    async fn call(&self, verb: Verb, proofs: &[Proof]) -> Result<Reply> {
+    pub(crate) fn descriptor_of_plugin(&self) -> &'static Descriptor {
+        self.descriptor
+    }
+
+    pub(crate) async fn call(&self, verb: Verb, proofs: &[Proof]) -> Result<Reply> {
         let mut running = self.process.lock().await;
         // Taken out: a call that is given up half-way takes its process with it, whose next line would answer the wrong call.
         let mut process = match running.take() {
@@ -118,22 +121,7 @@ impl Process {
     }
 }
 
-#[async_trait]
-impl DcvProvider for Isolated {
-    fn descriptor(&self) -> &Descriptor {
-        self.descriptor
-    }
-    async fn preflight(&self, proofs: &[Proof]) -> Result<Vec<Place>> {
-        let places: Vec<WirePlace> = self.call(Verb::Preflight, proofs).await?.into_result()?;
-        Ok(places.into_iter().map(Place::from).collect())
-    }
-    async fn present(&self, proofs: &[Proof]) -> Result<()> {
-        self.call(Verb::Present, proofs).await?.into_result::<Value>().map(drop)
-    }
-    async fn retract(&self, proofs: &[Proof]) -> Result<()> {
-        self.call(Verb::Retract, proofs).await?.into_result::<Value>().map(drop)
-    }
-}
+provider_by_verb!(Isolated);
 
 /// The child's side, for those who only want to know what a plugin is: one line for the first line of standard input.
 ///

@@ -13,8 +13,7 @@ pub mod wire;
 
 use std::path::PathBuf;
 
-use async_trait::async_trait;
-use dcv_provider::{DcvProvider, Descriptor, OptionSpec, Place, Proof, ProofKind, Result, dns::Dns};
+use dcv_provider::{Descriptor, OptionSpec, Proof, ProofKind, Result, dns::Dns};
 use serde::Deserialize;
 
 pub use host::{Opened, Plugin, PluginError};
@@ -110,30 +109,20 @@ pub async fn from_config(config: Config, _: Option<Dns>) -> Result<PluginProvide
     }
 }
 
-#[async_trait]
-impl DcvProvider for PluginProvider {
-    fn descriptor(&self) -> &Descriptor {
+impl PluginProvider {
+    fn descriptor_of_plugin(&self) -> &'static Descriptor {
         match self {
-            Self::Loaded(provider) => provider.descriptor(),
-            Self::Isolated(provider) => provider.descriptor(),
+            Self::Loaded(provider) => provider.descriptor_of_plugin(),
+            Self::Isolated(provider) => provider.descriptor_of_plugin(),
         }
     }
-    async fn preflight(&self, proofs: &[Proof]) -> Result<Vec<Place>> {
+
+    async fn call(&self, verb: wire::Verb, proofs: &[Proof]) -> Result<wire::Reply> {
         match self {
-            Self::Loaded(provider) => provider.preflight(proofs).await,
-            Self::Isolated(provider) => provider.preflight(proofs).await,
-        }
-    }
-    async fn present(&self, proofs: &[Proof]) -> Result<()> {
-        match self {
-            Self::Loaded(provider) => provider.present(proofs).await,
-            Self::Isolated(provider) => provider.present(proofs).await,
-        }
-    }
-    async fn retract(&self, proofs: &[Proof]) -> Result<()> {
-        match self {
-            Self::Loaded(provider) => provider.retract(proofs).await,
-            Self::Isolated(provider) => provider.retract(proofs).await,
+            Self::Loaded(provider) => provider.call(verb, proofs).await,
+            Self::Isolated(provider) => provider.call(verb, proofs).await,
         }
     }
 }
+
+wire::provider_by_verb!(PluginProvider);

@@ -202,3 +202,33 @@ impl Reply {
 fn nonsense(error: &serde_json::Error) -> ProviderError {
     ProviderError::new(ErrorKind::Unavailable, format!("the plugin's answer is not understood: {error}"))
 }
+
+/// Implements the contract for a type by its `descriptor_of_plugin` and its `call`: every form of a plugin is called by verb, and
+/// answers alike.
+macro_rules! provider_by_verb {
+    ($form:ty) => {
+        #[async_trait::async_trait]
+        impl dcv_provider::DcvProvider for $form {
+            fn descriptor(&self) -> &dcv_provider::Descriptor {
+                self.descriptor_of_plugin()
+            }
+            async fn preflight(
+                &self,
+                proofs: &[dcv_provider::Proof],
+            ) -> dcv_provider::Result<Vec<dcv_provider::Place>> {
+                let reply = self.call($crate::wire::Verb::Preflight, proofs).await?;
+                let places: Vec<$crate::wire::WirePlace> = reply.into_result()?;
+                Ok(places.into_iter().map(dcv_provider::Place::from).collect())
+            }
+            async fn present(&self, proofs: &[dcv_provider::Proof]) -> dcv_provider::Result<()> {
+                let reply = self.call($crate::wire::Verb::Present, proofs).await?;
+                reply.into_result::<serde_json::Value>().map(drop)
+            }
+            async fn retract(&self, proofs: &[dcv_provider::Proof]) -> dcv_provider::Result<()> {
+                let reply = self.call($crate::wire::Verb::Retract, proofs).await?;
+                reply.into_result::<serde_json::Value>().map(drop)
+            }
+        }
+    };
+}
+pub(crate) use provider_by_verb;

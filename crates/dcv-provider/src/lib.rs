@@ -8,6 +8,7 @@
 //! - [`zone`]: for DNS hosts. They implement the smaller [`zone::ZoneEditor`]; [`zone::ZoneProvider`] finds zones,
 //!   groups, batches, follows delegated `_dnsauth` CNAMEs and retries lost races for all of them.
 //! - [`dns`]: questions to one name server or to a resolver, each with its own deadline.
+//! - `http` (a feature): calls of a vendor's API, whose refusals become errors of the right kind.
 //! - [`secret`]: credentials from the environment, a file or a command.
 //! - [`conformance`]: the behaviour every provider must show, as one call in its tests.
 //!
@@ -16,6 +17,8 @@
 pub mod conformance;
 pub mod dns;
 mod error;
+#[cfg(feature = "http")]
+pub mod http;
 mod proof;
 pub mod secret;
 pub mod zone;

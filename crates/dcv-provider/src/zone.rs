@@ -154,6 +154,39 @@ pub fn longest_suffix<'z>(zones: impl IntoIterator<Item = &'z Zone>, name: &str)
     zones.into_iter().filter(|zone| is_within(name, &zone.apex)).max_by_key(|zone| zone.apex.len())
 }
 
+/// The zones that a host lists, asked for once for all names that want to know at the same moment, and again for a name that
+/// is on no old list: its zone may be new.
+#[derive(Debug, Default)]
+pub struct ZoneList {
+    /// The list, and when it was asked for. Locked while asking.
+    kept: tokio::sync::Mutex<Option<(Instant, Vec<Zone>)>>,
+}
+
+impl ZoneList {
+    /// The closest zone around a name: several where the host has twins of one name. `list` asks the host, if that has to be.
+    ///
+    /// # Errors
+    /// Those of `list`.
+    pub async fn around(&self, name: &str, list: impl Future<Output = Result<Vec<Zone>>> + Send) -> Result<Vec<Zone>> {
+        let closest = |zones: &[Zone]| -> Vec<Zone> {
+            let apex = longest_suffix(zones, name).map(|zone| &zone.apex);
+            zones.iter().filter(|zone| Some(&zone.apex) == apex).cloned().collect()
+        };
+        let began = Instant::now();
+        let mut kept = self.kept.lock().await;
+        if let Some((asked, zones)) = &*kept {
+            let found = closest(zones);
+            // Look-ups that waited for the same list do not ask again.
+            if !found.is_empty() || *asked >= began {
+                return Ok(found);
+            }
+        }
+        let asked = Instant::now();
+        let (_, zones) = kept.insert((asked, list.await?));
+        Ok(closest(zones))
+    }
+}
+
 /// A [`DcvProvider`] made of a [`ZoneEditor`].
 pub struct ZoneProvider<E> {
     editor: E,

@@ -18,13 +18,12 @@ use dcv_provider::{
     Descriptor, ErrorKind, OptionSpec, ProofKind, ProviderError, Result,
     dns::Dns,
     secret::Secret,
-    zone::{Change, DEFAULT_TTL, Record, Zone, ZoneEditor, ZoneProvider, longest_suffix, merge, unquote},
+    zone::{Change, DEFAULT_TTL, Record, Zone, ZoneEditor, ZoneList, ZoneProvider, longest_suffix, merge, unquote},
 };
 use futures_util::future::try_join_all;
 use reqwest::{Method, StatusCode, Url, header};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
-use tokio::sync::Mutex;
 
 /// What this provider is.
 pub const DESCRIPTOR: Descriptor = Descriptor {
@@ -112,8 +111,8 @@ pub struct Editor {
     ttl: u32,
     /// Zones of the configuration; without any, those of the server.
     fixed: Vec<Zone>,
-    /// The server's zones, and when they were asked for.
-    listed: Mutex<Option<(Instant, Vec<Zone>)>>,
+    /// The server's zones.
+    listed: ZoneList,
 }
 
 impl std::fmt::Debug for Editor {
@@ -193,7 +192,7 @@ impl Editor {
             .build()
             .map_err(|e| config(e.to_string()))?;
         let (server_id, ttl) = ("localhost".to_owned(), DEFAULT_TTL);
-        Ok(Self { base, key: api_key, http, server_id, ttl, fixed: Vec::new(), listed: Mutex::default() })
+        Ok(Self { base, key: api_key, http, server_id, ttl, fixed: Vec::new(), listed: ZoneList::default() })
     }
 
     async fn call(
@@ -259,6 +258,13 @@ impl Editor {
             Some(seconds) => error.retry_after(Duration::from_secs(seconds)),
             None => error,
         }
+    }
+
+    /// The server's zones, without their DNSSEC status, which it would compute zone by zone.
+    async fn zones(&self) -> Result<Vec<Zone>> {
+        let body = self.call(Method::GET, "", &[("dnssec", "false")], None).await?;
+        let zones: Vec<ListedZone> = self.understand(&body)?;
+        Ok(zones.into_iter().map(|zone| Zone { id: zone.id, ..zone_of(&zone.name) }).collect())
     }
 
     fn understand<T: serde::de::DeserializeOwned>(&self, body: &[u8]) -> Result<T> {
@@ -362,22 +368,7 @@ impl ZoneEditor for Editor {
         if !self.fixed.is_empty() {
             return Ok(longest_suffix(&self.fixed, name).cloned());
         }
-        let began = Instant::now();
-        let mut listed = self.listed.lock().await;
-        if let Some((asked, zones)) = &*listed {
-            let found = longest_suffix(zones, name);
-            // A zone that is not on an old list may be new. Look-ups that waited for the same list do not ask again.
-            if found.is_some() || *asked >= began {
-                return Ok(found.cloned());
-            }
-        }
-        let asked = Instant::now();
-        // Without the DNSSEC status, which the server would compute zone by zone.
-        let body = self.call(Method::GET, "", &[("dnssec", "false")], None).await?;
-        let zones: Vec<ListedZone> = self.understand(&body)?;
-        let zones = zones.into_iter().map(|zone| Zone { id: zone.id, ..zone_of(&zone.name) }).collect();
-        let (_, zones) = listed.insert((asked, zones));
-        Ok(longest_suffix(&*zones, name).cloned())
+        Ok(self.listed.around(name, self.zones()).await?.into_iter().next())
     }
 
     async fn check(&self, zone: &Zone, _: &[Record]) -> Result<()> {

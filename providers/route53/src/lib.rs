@@ -57,12 +57,12 @@ use dcv_provider::{
     dns::Dns,
     secret::Secret,
     zone::{
-        Change, DEFAULT_TTL, Record, RecordData, RecordSets, Zone, ZoneEditor, ZoneProvider, longest_suffix, merge,
+        Change, DEFAULT_TTL, Record, RecordData, RecordSets, Zone, ZoneEditor, ZoneList, ZoneProvider, longest_suffix,
+        merge,
     },
 };
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
-use tokio::sync::Mutex;
 
 /// What this provider is.
 pub const DESCRIPTOR: Descriptor = Descriptor {
@@ -169,7 +169,7 @@ pub struct Editor {
     /// Zones of the configuration; without any, the account's public ones.
     fixed: Vec<Zone>,
     /// The account's public zones, and when they were asked for.
-    listed: Mutex<Option<(Instant, Vec<Zone>)>>,
+    listed: ZoneList,
 }
 
 impl std::fmt::Debug for Editor {
@@ -204,7 +204,7 @@ impl Editor {
             config = config.endpoint_url(url);
         }
         let client = Client::from_conf(config.build());
-        Self { client, ttl: DEFAULT_TTL, fixed: Vec::new(), listed: Mutex::default() }
+        Self { client, ttl: DEFAULT_TTL, fixed: Vec::new(), listed: ZoneList::default() }
     }
 
     /// Limits it to these zones, given with their ids. They are not looked up, which saves a permission.
@@ -430,27 +430,13 @@ impl ZoneEditor for Editor {
         if !self.fixed.is_empty() {
             return Ok(longest_suffix(&self.fixed, name).cloned());
         }
-        let began = Instant::now();
-        // Kept while asking: a hundred names want the same list.
-        let mut listed = self.listed.lock().await;
-        // A zone that is not on an old list may be new. Look-ups that waited for the same list do not ask again.
-        let good = |(asked, zones): &(Instant, Vec<Zone>)| *asked >= began || longest_suffix(zones, name).is_some();
-        if !listed.as_ref().is_some_and(good) {
-            let asked = Instant::now();
-            *listed = Some((asked, self.public_zones().await?));
-        }
-        let zones = listed.as_ref().map(|(_, zones)| zones.as_slice()).unwrap_or_default();
-        let found = longest_suffix(zones, name);
-        let twins: Vec<&str> = zones
-            .iter()
-            .filter(|zone| found.is_some_and(|f| f.apex == zone.apex))
-            .map(|zone| zone.id.as_str())
-            .collect();
-        if let (Some(zone), true) = (found, twins.len() > 1) {
-            let message = format!("there are {} public zones {}; say in `zones` which one", twins.len(), zone.apex);
+        let found = self.listed.around(name, self.public_zones()).await?;
+        if let [zone, _, ..] = &found[..] {
+            let message = format!("there are {} public zones {}; say in `zones` which one", found.len(), zone.apex);
+            let twins = found.iter().map(|zone| zone.id.as_str());
             return Err(ProviderError::new(ErrorKind::Config, message).about(twins));
         }
-        Ok(found.cloned())
+        Ok(found.into_iter().next())
     }
 
     /// That the credentials are good for reading the zone. Whether they may write AWS tells only who writes.

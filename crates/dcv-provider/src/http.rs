@@ -1,0 +1,494 @@
+//! Calls of a vendor's HTTP API, so that every provider refuses, waits and keeps its secrets in the same way.
+//!
+//! An [`Api`] is a base URL and the headers that show who we are. A [`Call`] is one request; [`Call::send`] answers with the
+//! body, or with a [`Refusal`] that has become a [`ProviderError`] already: its kind from the status, the vendor's own code
+//! and words in its message, `Retry-After` in its retry. Nothing is tried twice here; that is the caller's.
+//!
+//! TLS is rustls on ring and always verified. Redirects are not followed: a credential goes to the host it is for.
+
+use std::{fmt, fmt::Write, time::Duration};
+
+use reqwest::{
+    Method, StatusCode, Url,
+    header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER},
+};
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+
+use crate::{ErrorKind, ProviderError, Result};
+
+pub use reqwest::header;
+
+/// How long one call may take.
+const DEADLINE: Duration = Duration::from_secs(30);
+/// How much of an answer that is no JSON an error repeats, in characters.
+const QUOTED: usize = 200;
+
+/// A client with the house's rules: ring, no redirects, one deadline.
+///
+/// # Errors
+/// [`ErrorKind::Config`] when the system gives no root certificates.
+pub fn client() -> Result<reqwest::Client> {
+    // Only fails when a provider is installed already, which is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder()
+        .timeout(DEADLINE)
+        .redirect(reqwest::redirect::Policy::none())
+        .build()
+        .map_err(|e| ProviderError::new(ErrorKind::Config, format!("no HTTP client can be made: {e}")))
+}
+
+/// A vendor's API: where it is and who we are there.
+#[derive(Clone)]
+pub struct Api {
+    base: Url,
+    http: reqwest::Client,
+    headers: HeaderMap,
+    /// Never to be seen in an error, though the vendor may repeat them.
+    secrets: Vec<SecretString>,
+}
+
+impl fmt::Debug for Api {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Api").field("base", &self.base.as_str()).finish_non_exhaustive()
+    }
+}
+
+impl Api {
+    /// The API at this base URL.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] naming `base_url` when it is no `http` or `https` URL.
+    pub fn new(base_url: &str) -> Result<Self> {
+        let wrong = |why: String| {
+            ProviderError::new(ErrorKind::Config, format!("base_url: `{base_url}` is not the URL of an API: {why}"))
+        };
+        let base = Url::parse(base_url.trim_end_matches('/')).map_err(|e| wrong(e.to_string()))?;
+        if !matches!(base.scheme(), "http" | "https") || base.host_str().is_none_or(str::is_empty) {
+            return Err(wrong("it begins with https:// and a host".to_owned()));
+        }
+        Ok(Self { base, http: client()?, headers: HeaderMap::new(), secrets: Vec::new() })
+    }
+
+    /// Sends a credential with every call: `prefix`, then the secret. `field` is the configuration key it came from.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] naming the field when the secret cannot be in a header.
+    pub fn credential(
+        mut self,
+        field: &str,
+        name: impl TryInto<HeaderName>,
+        prefix: &str,
+        secret: &SecretString,
+    ) -> Result<Self> {
+        let wrong = |what| ProviderError::new(ErrorKind::Config, format!("{field}: {what}"));
+        let mut value = HeaderValue::from_str(&format!("{prefix}{}", secret.expose_secret()))
+            .map_err(|_| wrong("it has characters that no credential has; read it again"))?;
+        value.set_sensitive(true);
+        let name = name.try_into().map_err(|_| wrong("it goes into a header with no name"))?;
+        self.headers.insert(name, value);
+        Ok(self.hiding(secret))
+    }
+
+    /// Sends `Authorization: Bearer` with every call.
+    ///
+    /// # Errors
+    /// Those of [`credential`](Self::credential).
+    pub fn bearer(self, field: &str, token: &SecretString) -> Result<Self> {
+        self.credential(field, header::AUTHORIZATION, "Bearer ", token)
+    }
+
+    /// Sends this header with every call.
+    #[must_use]
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.insert(name, value);
+        self
+    }
+
+    /// Keeps this secret out of errors even where the vendor repeats it.
+    #[must_use]
+    pub fn hiding(mut self, secret: &SecretString) -> Self {
+        self.secrets.push(secret.clone());
+        self
+    }
+
+    /// Host and port, for people.
+    #[must_use]
+    pub fn place(&self) -> String {
+        let host = self.base.host_str().unwrap_or_default();
+        self.base.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+    }
+
+    /// A call of the path behind the base URL. Segments from outside are to be escaped with [`segment`].
+    #[must_use]
+    pub fn call(&self, method: Method, path: &str) -> Call<'_> {
+        let mut url = self.base.clone();
+        url.set_path(&format!("{}{path}", self.base.path().trim_end_matches('/')));
+        Call { api: self, method, url, path: path.to_owned(), headers: self.headers.clone(), body: Vec::new() }
+    }
+
+    /// [`call`](Self::call) with `GET`.
+    #[must_use]
+    pub fn get(&self, path: &str) -> Call<'_> {
+        self.call(Method::GET, path)
+    }
+
+    /// [`call`](Self::call) with `POST`.
+    #[must_use]
+    pub fn post(&self, path: &str) -> Call<'_> {
+        self.call(Method::POST, path)
+    }
+
+    /// [`call`](Self::call) with `PUT`.
+    #[must_use]
+    pub fn put(&self, path: &str) -> Call<'_> {
+        self.call(Method::PUT, path)
+    }
+
+    /// [`call`](Self::call) with `PATCH`.
+    #[must_use]
+    pub fn patch(&self, path: &str) -> Call<'_> {
+        self.call(Method::PATCH, path)
+    }
+
+    /// [`call`](Self::call) with `DELETE`.
+    #[must_use]
+    pub fn delete(&self, path: &str) -> Call<'_> {
+        self.call(Method::DELETE, path)
+    }
+
+    fn hide(&self, text: String) -> String {
+        self.secrets.iter().map(ExposeSecret::expose_secret).filter(|secret| !secret.is_empty()).fold(
+            text,
+            |text, secret| {
+                if text.contains(secret) { text.replace(secret, "[hidden]") } else { text }
+            },
+        )
+    }
+}
+
+/// A string as one segment of a path.
+#[must_use]
+pub fn segment(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            escaped.push(char::from(byte));
+        } else {
+            // Writing to a string does not fail.
+            let _ = write!(escaped, "%{byte:02X}");
+        }
+    }
+    escaped
+}
+
+/// A request that is being put together.
+#[derive(Debug)]
+pub struct Call<'a> {
+    api: &'a Api,
+    method: Method,
+    url: Url,
+    /// As errors name it: the query may hold what they must not.
+    path: String,
+    headers: HeaderMap,
+    body: Vec<u8>,
+}
+
+impl Call<'_> {
+    /// Adds to the query.
+    #[must_use]
+    pub fn query<K: AsRef<str>, V: AsRef<str>>(mut self, pairs: impl IntoIterator<Item = (K, V)>) -> Self {
+        self.url.query_pairs_mut().extend_pairs(pairs);
+        if self.url.query() == Some("") {
+            self.url.set_query(None);
+        }
+        self
+    }
+
+    /// Adds a header to this call only.
+    #[must_use]
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.insert(name, value);
+        self
+    }
+
+    /// Sets a JSON body.
+    #[must_use]
+    pub fn json(self, body: &impl Serialize) -> Self {
+        // Only maps with keys that are no strings fail, and providers have none.
+        self.body("application/json", serde_json::to_vec(body).unwrap_or_default())
+    }
+
+    /// Sets a body.
+    #[must_use]
+    pub fn body(mut self, content_type: &'static str, body: impl Into<Vec<u8>>) -> Self {
+        self.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+        self.body = body.into();
+        self
+    }
+
+    /// The method, the URL and the body as they will be sent, for vendors that want them signed.
+    #[must_use]
+    pub fn parts(&self) -> (&Method, &Url, &[u8]) {
+        (&self.method, &self.url, &self.body)
+    }
+
+    /// Sends it and reads the answer as JSON. An empty body is read as `null`.
+    ///
+    /// # Errors
+    /// See [`Refusal`].
+    pub async fn send<T: DeserializeOwned>(self) -> Result<T, Refusal> {
+        let answer = self.answer().await?;
+        answer.json()
+    }
+
+    /// Sends it; the answer's body is not needed.
+    ///
+    /// # Errors
+    /// See [`Refusal`].
+    pub async fn done(self) -> Result<(), Refusal> {
+        self.answer().await.map(drop)
+    }
+
+    /// Sends it, for those who need the answer's headers.
+    ///
+    /// # Errors
+    /// See [`Refusal`].
+    pub async fn answer(self) -> Result<Answer, Refusal> {
+        let Self { api, method, url, path, headers, body } = self;
+        let what = format!("{}: {method} {path}", api.place());
+        let broken = |e: reqwest::Error| {
+            let message = format!("{what}: {}", causes(&e.without_url()));
+            Refusal { error: ProviderError::new(ErrorKind::Unavailable, message), status: None, body: Box::default() }
+        };
+        let mut request = api.http.request(method.clone(), url).headers(headers);
+        if !body.is_empty() {
+            request = request.body(body);
+        }
+        let response = request.send().await.map_err(broken)?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        let body = response.bytes().await.map_err(broken)?.to_vec();
+        if status.is_success() {
+            return Ok(Answer { what, status, headers, body });
+        }
+        let value: Box<Value> = serde_json::from_slice(&body).unwrap_or_default();
+        let said = api.hide(said(&value).unwrap_or_else(|| {
+            let text = String::from_utf8_lossy(&body);
+            text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(QUOTED).collect()
+        }));
+        let kind = kind_of(status);
+        let mut error = ProviderError::new(kind, format!("{what}: HTTP {status}: {said}"));
+        if let Some(wait) = headers.get(RETRY_AFTER).and_then(|v| retry_after(v.to_str().ok()?)) {
+            error = error.retry_after(wait);
+        }
+        Err(Refusal { error, status: Some(status), body: value })
+    }
+}
+
+/// What a vendor answered when all was well.
+#[derive(Debug)]
+pub struct Answer {
+    what: String,
+    /// The status, between 200 and 299.
+    pub status: StatusCode,
+    /// The headers, for paging and tags.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    /// The body as JSON; an empty one as `null`.
+    ///
+    /// # Errors
+    /// When it is something else.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, Refusal> {
+        let body: &[u8] = if self.body.is_empty() { b"null" } else { &self.body };
+        serde_json::from_slice(body).map_err(|e| Refusal {
+            error: ProviderError::new(
+                ErrorKind::Unavailable,
+                format!("{}: the answer is not understood: {e}; check base_url", self.what),
+            ),
+            status: Some(self.status),
+            body: Box::default(),
+        })
+    }
+
+    /// A header as text.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+}
+
+/// A call that did not succeed: the error that it is, and what tells whether there is another way.
+#[derive(Debug)]
+pub struct Refusal {
+    /// What to pass on. 401 and 403 are [`ErrorKind::Credentials`], 404 is [`ErrorKind::NotServed`], 409 and 412 are
+    /// [`ErrorKind::Conflict`], 429 is [`ErrorKind::RateLimited`], 5xx and broken connections are
+    /// [`ErrorKind::Unavailable`], all else is [`ErrorKind::Rejected`].
+    pub error: ProviderError,
+    /// The status; `None` when the connection broke.
+    pub status: Option<StatusCode>,
+    /// The body if it was JSON.
+    pub body: Box<Value>,
+}
+
+impl Refusal {
+    /// Whether this was the status.
+    #[must_use]
+    pub fn is(&self, status: u16) -> bool {
+        self.status.is_some_and(|s| s.as_u16() == status)
+    }
+
+    /// The same refusal, known to be of another kind.
+    #[must_use]
+    pub fn but(mut self, kind: ErrorKind) -> Self {
+        let better = ProviderError::new(kind, std::mem::take(&mut self.error.message));
+        self.error = match self.error.retry {
+            crate::Retry::After(wait) => better.retry_after(wait),
+            _ => better,
+        };
+        self
+    }
+
+    /// The same refusal with a way out.
+    #[must_use]
+    pub fn hint(mut self, way_out: &str) -> Self {
+        self.error.message = format!("{}; {way_out}", self.error.message);
+        self
+    }
+}
+
+impl From<Refusal> for ProviderError {
+    fn from(refusal: Refusal) -> Self {
+        refusal.error
+    }
+}
+
+fn kind_of(status: StatusCode) -> ErrorKind {
+    match status.as_u16() {
+        401 | 403 => ErrorKind::Credentials,
+        404 => ErrorKind::NotServed,
+        409 | 412 => ErrorKind::Conflict,
+        429 => ErrorKind::RateLimited,
+        408 | 500.. => ErrorKind::Unavailable,
+        _ => ErrorKind::Rejected,
+    }
+}
+
+/// The vendor's code and words, in the shapes that vendors give them.
+fn said(body: &Value) -> Option<String> {
+    let one = |value: &Value| -> Option<String> {
+        if let Some(text) = value.as_str() {
+            return Some(text.trim().to_owned());
+        }
+        let field = |names: &[&str]| {
+            names.iter().find_map(|name| match value.get(name) {
+                Some(Value::String(text)) if !text.is_empty() => Some(text.trim().to_owned()),
+                Some(Value::Number(number)) => Some(number.to_string()),
+                _ => None,
+            })
+        };
+        let words = field(&["message", "detail", "error_description", "reason", "text", "title", "error"])?;
+        Some(match field(&["code", "class", "errorCode", "id"]) {
+            Some(code) if code != words => format!("{code} {words}"),
+            _ => words,
+        })
+    };
+    for name in ["errors", "error", "messages"] {
+        match body.get(name) {
+            Some(Value::Array(all)) if !all.is_empty() => {
+                let each: Vec<String> = all.iter().filter_map(one).collect();
+                if !each.is_empty() {
+                    return Some(each.join("; "));
+                }
+            }
+            Some(inner @ Value::Object(_)) if one(inner).is_some() => return one(inner),
+            _ => {}
+        }
+    }
+    one(body)
+}
+
+/// Seconds, or a date (RFC 9110, 10.2.3). A date in the past is no wait.
+fn retry_after(value: &str) -> Option<Duration> {
+    if let Ok(seconds) = value.trim().parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let at = httpdate::parse_http_date(value).ok()?;
+    Some(at.duration_since(std::time::SystemTime::now()).unwrap_or_default())
+}
+
+/// An error with what caused it: reqwest's own words end where it becomes interesting.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let words = cause.to_string();
+        if !text.contains(&words) {
+            text = format!("{text}: {words}");
+        }
+        next = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_a_vendor_says_is_found_wherever_it_says_it() {
+        for (body, words) in [
+            (
+                json!({"errors": [{"code": 81057, "message": "exists"}, {"reason": "bad", "field": "x"}]}),
+                "81057 exists; bad",
+            ),
+            (json!({"error": {"code": 409, "message": "taken", "errors": []}}), "409 taken"),
+            (json!({"error": "invalid_grant", "error_description": "expired"}), "expired"),
+            (
+                json!({"id": "unauthorized", "message": "Unable to authenticate you"}),
+                "unauthorized Unable to authenticate you",
+            ),
+            (json!({"detail": "Not found."}), "Not found."),
+            (json!({"message": "x", "class": "Client::Forbidden"}), "Client::Forbidden x"),
+            (json!("plain"), "plain"),
+        ] {
+            assert_eq!(said(&body).as_deref(), Some(words), "{body}");
+        }
+        assert_eq!(said(&json!({"unknown": 1})), None);
+    }
+
+    #[test]
+    fn waits_are_seconds_or_dates() {
+        assert_eq!(retry_after("7"), Some(Duration::from_secs(7)));
+        assert_eq!(retry_after("Wed, 21 Oct 2015 07:28:00 GMT"), Some(Duration::ZERO));
+        assert!(retry_after("Tue, 01 Jan 2999 00:00:00 GMT").is_some_and(|wait| wait > Duration::from_secs(1000)));
+        assert_eq!(retry_after("soon"), None);
+    }
+
+    #[test]
+    fn a_secret_that_the_vendor_repeats_is_hidden() {
+        let token = SecretString::from("planted-token");
+        let api = Api::new("https://api.example.com/v1/").and_then(|api| api.bearer("token", &token)).expect("an API");
+        assert_eq!(api.hide("token planted-token is unknown".to_owned()), "token [hidden] is unknown");
+        assert!(!format!("{api:?} {:?}", api.get("/x")).contains("planted"));
+        let error = Api::new("ftp://x").expect_err("no API").to_string();
+        assert!(error.starts_with("base_url: `ftp://x`"), "{error}");
+        let broken = SecretString::from("planted\ntoken");
+        let error = api.bearer("token", &broken).expect_err("no header").to_string();
+        assert!(error.starts_with("token: ") && !error.contains("planted"), "{error}");
+    }
+
+    #[test]
+    fn paths_and_queries_are_escaped() {
+        let api = Api::new("https://api.example.com/v1/").expect("an API");
+        let call = api.get(&format!("/zones/{}", segment("a b/ü"))).query([("q", "x&y")]);
+        assert_eq!(call.parts().1.as_str(), "https://api.example.com/v1/zones/a%20b%2F%C3%BC?q=x%26y");
+        assert_eq!(api.get("/z").query([("", ""); 0]).parts().1.as_str(), "https://api.example.com/v1/z");
+    }
+}
