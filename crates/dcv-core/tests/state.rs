@@ -17,7 +17,7 @@ fn proof(domain: &str) -> Proof {
 
 fn challenge(domain: &str, expires: Option<Timestamp>) -> Challenge {
     let names = vec![format!("www.{domain}")];
-    Challenge { domain: domain.to_owned(), domain_id: None, names, proof: proof(domain), expires }
+    Challenge { domain: domain.to_owned(), domain_id: None, names, proof: Some(proof(domain)), expires }
 }
 
 fn challenged(domains: &[&str]) -> Entry {
@@ -36,8 +36,19 @@ fn accepted(domains: &[&str]) -> Entry {
     Entry::Accepted { domains: domains.iter().map(ToString::to_string).collect() }
 }
 
+fn placed_as(needs_approval: bool) -> Entry {
+    Entry::Placed {
+        order_id: OrderId(1),
+        certificate_id: None,
+        random_value: None,
+        needs_approval,
+        request_id: None,
+        chain: None,
+    }
+}
+
 fn placed() -> Entry {
-    Entry::Placed { order_id: OrderId(1), random_value: None, needs_approval: false, chain: None }
+    placed_as(false)
 }
 
 fn run(output: bool, entries: &[Entry]) -> Run {
@@ -68,19 +79,8 @@ fn each_history_has_its_next_step() {
         ("an order may exist", vec![Entry::Placing], Step::Find),
         ("an order may exist that is to be canceled", vec![Entry::Placing, canceling.clone()], Step::Find),
         ("placed", vec![Entry::Placing, placed()], Step::Challenge),
-        (
-            "to be approved",
-            vec![Entry::Placed { order_id: OrderId(1), random_value: None, needs_approval: true, chain: None }],
-            Step::Follow,
-        ),
-        (
-            "approved",
-            vec![
-                Entry::Placed { order_id: OrderId(1), random_value: None, needs_approval: true, chain: None },
-                Entry::Approved,
-            ],
-            Step::Challenge,
-        ),
+        ("to be approved", vec![placed_as(true)], Step::Follow),
+        ("approved", vec![placed_as(true), Entry::Approved], Step::Challenge),
         ("everything was validated before", vec![placed(), challenged(&[])], Step::Follow),
         ("open", vec![placed(), challenged(&both)], Step::Present(vec![proof("a.com"), proof("b.net")])),
         (

@@ -243,6 +243,16 @@ async fn conclude(dcv: &Dcv, screen: Screen, run: &RunId, result: Option<dcv_cor
             );
             Ok(left_behind(screen, run, &issued.left_behind))
         }
+        Some(Ok(Outcome::Validated(validated))) => {
+            let text = format!("{} {}", screen.on_out(GOOD, "validated:"), validated.domains.join(", "));
+            screen.result(
+                text,
+                json!({
+                    "result": "validated", "run": run, "domains": validated.domains, "left_behind": validated.left_behind,
+                }),
+            );
+            Ok(left_behind(screen, run, &validated.left_behind))
+        }
         Some(Ok(Outcome::Waiting(waiting))) => {
             let order_id = find(dcv, run).await.and_then(|run| run.order_id);
             screen.result(
@@ -371,7 +381,8 @@ fn in_full(screen: Screen, run: &Run, entries: &[Stamped]) -> String {
     say("order", run.order_id.map_or_else(|| "none yet".to_owned(), |id| id.to_string()));
     for challenge in run.challenges.iter().flatten() {
         let state = if run.accepted.contains(&challenge.domain) { "accepted" } else { "open" };
-        say(&challenge.domain, format!("{state}: {}", challenge.proof));
+        let proof = challenge.proof.as_ref().map_or_else(|| "a mail to be answered".to_owned(), ToString::to_string);
+        say(&challenge.domain, format!("{state}: {proof}"));
     }
     for proof in &run.shown {
         say("out there", proof.to_string());

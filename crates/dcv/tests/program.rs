@@ -184,7 +184,7 @@ tsig = {{ name = "dcv-key", secret = "{tsig}" }}
 
     async fn approve_everything(&self) {
         let client = self.client();
-        for request in client.requests(&RequestStatus::Pending).await.expect("requests") {
+        for request in client.requests(Some(&RequestStatus::Pending)).await.expect("requests") {
             client.set_request_status(request.id, &RequestStatus::Approved, "fine").await.expect("approved");
         }
     }
