@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use certcentral::{Client, DcvScope};
+use certcentral::{Client, Contact, DcvScope};
 use dcv_core::{
     CnameRule, Method, Placement, Route, Router, Settings, TokenSource, TxtOwner, key::KeyKind, name::DnsName,
     propagation::Policy,
@@ -45,6 +45,9 @@ pub(crate) struct Config {
     providers: BTreeMap<String, Provider>,
     /// From suffix (empty: every name) to the names of providers.
     routes: BTreeMap<String, Vec<String>>,
+    /// Contacts that go with each order.
+    pub(crate) contacts: Vec<Contact>,
+    pub(crate) webhook: Option<Webhook>,
 }
 
 #[derive(Default, Deserialize)]
@@ -59,6 +62,9 @@ struct Wire {
     #[serde(rename = "provider")]
     _provider: de::IgnoredAny,
     route: BTreeMap<Spanned<String>, Targets>,
+    #[serde(rename = "contact")]
+    contacts: Vec<Contact>,
+    webhook: Option<Webhook>,
 }
 
 #[derive(Deserialize)]
@@ -80,7 +86,9 @@ impl Default for Ca {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Defaults {
     pub(crate) product: Option<String>,
-    pub(crate) organization: Option<u64>,
+    /// Its number or its name.
+    #[serde(deserialize_with = "number_or_name")]
+    pub(crate) organization: Option<String>,
     pub(crate) method: Method,
     txt: TxtOwner,
     cname: CnameRule,
@@ -140,6 +148,16 @@ struct Propagation {
     https_port: Option<u16>,
 }
 
+/// Where CertCentral's webhook leads to.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Webhook {
+    /// Plain HTTP: something in front of it has to speak HTTPS.
+    pub(crate) listen: SocketAddr,
+    /// What CertCentral sends with each event.
+    pub(crate) secret: Secret,
+}
+
 /// One provider or several.
 #[derive(Deserialize)]
 #[serde(untagged, expecting = "a provider's name, or a list of them")]
@@ -193,7 +211,7 @@ impl Config {
             }
             routes.insert(route_suffix(suffix.get_ref()).map_err(|message| Failure::usage(&at, message))?, targets);
         }
-        let Wire { ca, defaults, state, dns, propagation, .. } = wire;
+        let Wire { ca, defaults, state, dns, propagation, contacts, webhook, .. } = wire;
         let given = [
             ("validity_days", defaults.validity_days.is_some()),
             ("validity_years", defaults.validity_years.is_some()),
@@ -203,7 +221,7 @@ impl Config {
             let message = format!("{} and {} contradict each other; keep one of them", first.0, second.0);
             return Err(Failure::usage(&format!("{}: defaults", path.display()), message));
         }
-        Ok(Self { ca, defaults, state, dns, propagation, providers, routes })
+        Ok(Self { ca, defaults, state, dns, propagation, providers, routes, contacts, webhook })
     }
 
     /// A key that stands in the file itself makes the file a secret.
@@ -477,6 +495,17 @@ fn ca_url<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Str
     })
 }
 
+/// An organization: a number with or without quotes, or a name.
+fn number_or_name<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<String>, D::Error> {
+    match toml::Value::deserialize(deserializer)? {
+        toml::Value::Integer(id) if id > 0 => Ok(Some(id.to_string())),
+        toml::Value::String(name) if !name.trim().is_empty() => Ok(Some(name.trim().to_owned())),
+        other => {
+            Err(de::Error::custom(format!("`{other}` is no organization; give its number or its name in CertCentral")))
+        }
+    }
+}
+
 fn scope<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<DcvScope>, D::Error> {
     text_as(deserializer, |text| match DcvScope::from(text) {
         DcvScope::Other(other) => Err(format!("`{other}` is no scope; use base_domain or fqdn")),
@@ -582,7 +611,10 @@ root = "/srv/web"
                 "[ca]\nkey = \"planted\"\n\n[defaults]\nproduct = 5",
                 &["dcv.toml:5: defaults.product: ", "expected a string"],
             ),
-            ("[defaults]\norganization = \"ten\"", &["dcv.toml:2: defaults.organization: ", "\"ten\"", "u64"]),
+            (
+                "[defaults]\norganization = true",
+                &["dcv.toml:2: defaults.organization: ", "true", "its number or its name"],
+            ),
             ("[defaults]\nmethod = \"dns-txt\"", &["dcv.toml:2: defaults.method: ", "did you mean `dns-txt-token`"]),
             ("[defaults]\nkey_type = \"rsa1024\"", &["dcv.toml:2: defaults.key_type: ", "`rsa1024`", "rsa2048"]),
             ("[defaults]\nwait = \"10\"", &["dcv.toml:2: defaults.wait: `10` is no duration", "10m"]),
