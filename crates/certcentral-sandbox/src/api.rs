@@ -2,6 +2,7 @@
 //! the key, the rate limit, the key's role, the log. Handlers read JSON and write JSON; what an order may do next is
 //! decided in `state`.
 
+mod again;
 mod certificates;
 mod control;
 mod domains;
@@ -11,6 +12,8 @@ mod organizations;
 mod placing;
 mod query;
 mod requests;
+mod revoking;
+mod validity;
 
 use std::{
     io,
@@ -148,12 +151,12 @@ fn router(shared: Arc<Shared>) -> Router {
         .route("/order/certificate/{id}/dcv-random-value", put(orders::random_value))
         .route("/order/certificate/{id}/check-dcv", put(orders::check))
         .route("/order/certificate/{id}/resend-emails", put(orders::resend))
-        .route("/order/certificate/{id}/reissue", get(certificates::reissues).post(placing::reissue))
-        .route("/order/certificate/{id}/duplicate", get(certificates::duplicates).post(placing::duplicate))
-        .route("/order/certificate/{id}/revoke", put(certificates::revoke_order))
+        .route("/order/certificate/{id}/reissue", get(again::reissues).post(again::reissue))
+        .route("/order/certificate/{id}/duplicate", get(again::duplicates).post(again::duplicate))
+        .route("/order/certificate/{id}/revoke", put(revoking::revoke_order))
         .route("/certificate/intermediates", get(certificates::intermediates))
         .route("/certificate/{id}/chain", get(certificates::chain))
-        .route("/certificate/{id}/revoke", put(certificates::revoke))
+        .route("/certificate/{id}/revoke", put(revoking::revoke))
         .route("/certificate/{id}/download/platform", get(certificates::download_platform))
         .route("/certificate/{id}/download/platform/{platform}", get(certificates::download_of_platform))
         .route("/certificate/{id}/download/format/{format}", get(certificates::download_format))

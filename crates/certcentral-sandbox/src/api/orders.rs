@@ -355,25 +355,16 @@ pub(super) async fn update_status(
     let note = input.text("note").unwrap_or_default().to_owned();
     shared.write(|state, now| {
         let order = state.orders.get_mut(&order.id).ok_or_else(|| not_found("order"))?;
-        let (status, after) = match order.status.as_str() {
-            "pending" | "waiting_pickup" => ("canceled", "canceled"),
-            "reissue_pending" => ("issued", "canceled"),
-            other => {
-                let message = format!("An order with the status '{other}' cannot be canceled.");
-                return Err(bad_request("invalid_order_status", &message));
-            }
-        };
-        let open = |one: &&mut Certificate| matches!(one.status.as_str(), "pending" | "needs_approval");
-        for certificate in order.certificates.iter_mut().filter(open) {
-            after.clone_into(&mut certificate.status);
+        if !["pending", "waiting_pickup", "reissue_pending"].contains(&order.status.as_str()) {
+            let message = format!("An order with the status '{}' cannot be canceled.", order.status);
+            return Err(bad_request("invalid_order_status", &message));
         }
-        order.ready_since = None;
-        order.value = None;
-        order.set_status(status, now);
+        order.give_up("canceled", now);
         if !note.is_empty() {
             order.notes.push(note.clone());
         }
-        let requests = order.requests.clone();
+        let (id, requests) = (order.id, order.requests.clone());
+        state.recall_renewal(id);
         for id in requests {
             if let Some(request) = state.requests.get_mut(&id).filter(|request| request.status == "pending") {
                 "rejected".clone_into(&mut request.status);

@@ -182,7 +182,7 @@ fn set_active(shared: &Shared, id: &str, active: bool) -> Answer {
 pub(super) fn product_brief(product: &Product) -> Value {
     json!({
         "name_id": product.name_id, "name": product.name, "type": "ssl_certificate",
-        "validation_type": product.validation.text(),
+        "validation_type": product.validation_type(),
         "validation_name": product.validation.text().to_uppercase(),
         "validation_description": description(product.validation.text()),
     })
