@@ -188,6 +188,14 @@ pub(crate) struct Certificate {
     pub(crate) signature_hash: String,
     pub(crate) server_platform: i64,
     pub(crate) client_auth: bool,
+    /// The `profile_option` and `organization_units` of the request.
+    #[serde(default)]
+    pub(crate) profile: Option<String>,
+    #[serde(default)]
+    pub(crate) units: Vec<String>,
+    /// Id of the intermediate that signs; empty for the usual one.
+    #[serde(default)]
+    pub(crate) ca: String,
     /// The `cert_validity` of the request, as sent.
     pub(crate) validity: Value,
     /// How long it may live: until then, whatever the day of issue.

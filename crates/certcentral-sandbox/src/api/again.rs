@@ -140,7 +140,7 @@ fn listed(shared: &Shared, reference: &str, query: Option<&str>, kind: Kind) -> 
             item["archived"] = json!(u8::from(one.archived).to_string());
             item["server_platform"] = platform(one.server_platform);
             item["signature_hash"] = json!(one.signature_hash);
-            item["ca_cert_id"] = json!(shared.authority.intermediate_id());
+            item["ca_cert_id"] = json!(shared.authority.issuing_with(&one.ca).id());
             item["sub_id"] = json!("1");
         } else {
             item["archived"] = json!(u8::from(one.archived));

@@ -6,7 +6,7 @@ use axum::{
 };
 use serde_json::{Value, json};
 
-use super::{Answer, ApiError, Sandbox, WrongPem, bad_request, file, not_found, ok};
+use super::{Answer, ApiError, Sandbox, WrongPem, bad_request, file, no_content, not_found, ok};
 use crate::{
     ca,
     state::{Certificate, Issue, life::Shared},
@@ -28,18 +28,20 @@ fn link(pem: &str) -> Value {
 }
 
 /// Leaf, intermediate and root, as in an immediate issuance.
-pub(super) fn chain_of(shared: &Shared, issue: &Issue) -> Value {
+pub(super) fn chain_of(shared: &Shared, certificate: &Certificate, issue: &Issue) -> Value {
     let ca = &shared.authority;
-    json!([link(&issue.pem), link(ca.intermediate_pem()), link(ca.root_pem())])
+    json!([link(&issue.pem), link(ca.issuing_with(&certificate.ca).pem()), link(ca.root_pem())])
 }
 
 pub(super) async fn chain(State(shared): Sandbox, Path(id): Path<String>) -> Answer {
-    issued(&shared, &id)?;
-    ok(json!({ "intermediates": [link(shared.authority.intermediate_pem()), link(shared.authority.root_pem())] }))
+    let (certificate, _) = issued(&shared, &id)?;
+    let intermediate = shared.authority.issuing_with(&certificate.ca).pem();
+    ok(json!({ "intermediates": [link(intermediate), link(shared.authority.root_pem())] }))
 }
 
 pub(super) async fn intermediates(State(shared): Sandbox) -> Answer {
-    ok(json!({ "intermediates": [link(shared.authority.intermediate_pem())] }))
+    let all = shared.authority.issuing().iter().map(|one| link(one.pem()));
+    ok(json!({ "intermediates": all.collect::<Value>() }))
 }
 
 /// An issued certificate by id or serial number.
@@ -64,7 +66,7 @@ fn send(
     format: &str,
     wrong: Option<Extension<WrongPem>>,
 ) -> Answer {
-    let intermediate = shared.authority.intermediate_pem();
+    let intermediate = shared.authority.issuing_with(&certificate.ca).pem();
     let mut leaf = issue.pem.clone();
     if wrong.is_some() {
         // Some other certificate of the account, as clients have seen happen; the intermediate if there is none.
@@ -130,4 +132,30 @@ pub(super) async fn download_order_format(
     wrong: Option<Extension<WrongPem>>,
 ) -> Answer {
     send(&shared, &issued_of_order(&shared, &id)?, &format, wrong)
+}
+
+pub(super) async fn archive(State(shared): Sandbox, Path(id): Path<String>) -> Answer {
+    set_archived(&shared, &id, true)
+}
+
+pub(super) async fn unarchive(State(shared): Sandbox, Path(id): Path<String>) -> Answer {
+    set_archived(&shared, &id, false)
+}
+
+/// Takes a certificate out of the lists of reissues and duplicates, or puts it back.
+fn set_archived(shared: &Shared, reference: &str, archived: bool) -> Answer {
+    shared.write(|state, _| {
+        let found = state.find_certificate(reference).map(|(order, one)| (order.id, one.id));
+        let (order, id) = found.ok_or_else(|| not_found("certificate"))?;
+        let order = state.orders.get_mut(&order).ok_or_else(|| not_found("certificate"))?;
+        if archived && order.shown().id == id {
+            let message = "The primary certificate on an order cannot be archived.";
+            return Err(bad_request("cannot_archive_primary_certificate", message));
+        }
+        for certificate in order.certificates.iter_mut().filter(|one| one.id == id) {
+            certificate.archived = archived;
+        }
+        Ok(())
+    })?;
+    no_content()
 }

@@ -18,6 +18,7 @@ use super::{
     created,
     input::{Input, missing},
     not_found, organizations,
+    products::allowed_cas,
     validity::{certificate_end, order_end},
 };
 use crate::{
@@ -31,9 +32,18 @@ use crate::{
     },
 };
 
+/// First day without client authentication in public certificates ("Certificate profile option").
+const CLIENT_AUTH_END: &str = "2026-05-01";
 /// Fields that order info gives back as they came.
-const ECHOED: [&str; 9] = [
+const ECHOED: [&str; 16] = [
     "comments",
+    "container",
+    "dcv_emails",
+    "disable_ct",
+    "locale",
+    "payment_profile",
+    "skip_approval",
+    "user_assignments",
     "auto_renew",
     "auto_reissue",
     "disable_renewal_notifications",
@@ -182,7 +192,7 @@ pub(super) async fn finish(shared: &Arc<Shared>, order_id: u64, request: Option<
         }
         body.insert("certificate_id".into(), json!(certificate.id));
         if issued {
-            let chain = certificate.issued.as_ref().map(|issue| chain_of(shared, issue));
+            let chain = certificate.issued.as_ref().map(|issue| chain_of(shared, certificate, issue));
             body.insert("certificate_chain".into(), json!(chain));
         } else if let Some(token) = order.live_value(now) {
             body.insert("dcv_random_value".into(), json!(token.value));
@@ -252,6 +262,19 @@ fn names_of(shared: &Shared, input: &Input, product: &Product) -> Result<Vec<Nam
     Ok(parsed)
 }
 
+/// Id of the intermediate that the body chooses among those of the product.
+fn ca_of(shared: &Shared, input: &Input, product: &Product) -> Result<String, ApiError> {
+    let allowed = allowed_cas(shared, product);
+    let Some(asked) = input.value("certificate.ca_cert_id").filter(|asked| **asked != json!("")) else {
+        return Ok(allowed.first().map(|ca| ca.id()).unwrap_or_default());
+    };
+    let asked = asked.as_str().map_or_else(|| asked.to_string(), str::to_owned);
+    allowed.iter().map(|ca| ca.id()).find(|id| id.eq_ignore_ascii_case(&asked)).ok_or_else(|| {
+        let message = format!("The CA certificate '{asked}' is not one of the product's allowed_ca_certs.");
+        bad_request("invalid_ca_cert_id", &message)
+    })
+}
+
 /// Reads and checks the `certificate` of a body; its id and status come later.
 pub(super) fn certificate_of(
     shared: &Shared,
@@ -276,6 +299,7 @@ pub(super) fn certificate_of(
     }
     let client_auth = match input.text("certificate.profile_option") {
         None | Some("server_auth_only_eku") => false,
+        Some("server_client_auth_eku") if date(now).as_str() < CLIENT_AUTH_END || product.private => true,
         Some(other) => {
             return Err(bad_request("invalid_profile_option", &format!("The profile '{other}' is not available.")));
         }
@@ -292,6 +316,9 @@ pub(super) fn certificate_of(
         signature_hash: hash.to_owned(),
         server_platform: input.number("certificate.server_platform.id").unwrap_or(-1),
         client_auth,
+        ca: ca_of(shared, input, product)?,
+        profile: input.text("certificate.profile_option").map(str::to_owned),
+        units: input.texts("certificate.organization_units"),
         validity: input.value("certificate.cert_validity").cloned().unwrap_or(Value::Null),
         days,
         latest_end,

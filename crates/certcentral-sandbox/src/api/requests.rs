@@ -4,15 +4,19 @@ use axum::{
     Extension,
     body::Bytes,
     extract::{Path, RawQuery, State},
+    http::HeaderMap,
 };
 use serde_json::{Value, json};
 
 use super::{
-    Answer, Caller, Sandbox, bad_request, id_of,
+    Answer, Caller, Sandbox, bad_request,
+    csv::listed,
+    id_of,
     input::Input,
     no_content, not_found, ok,
     orders::container,
-    organizations::{product_brief, user},
+    organizations::user,
+    products::product_brief,
     query::{Fields, Query},
     revoking::revoke_now,
 };
@@ -40,9 +44,9 @@ fn brief(shared: &Shared, state: &Files, request: &Request) -> Value {
     item
 }
 
-pub(super) async fn list(State(shared): Sandbox, RawQuery(query): RawQuery) -> Answer {
+pub(super) async fn list(State(shared): Sandbox, RawQuery(query): RawQuery, headers: HeaderMap) -> Answer {
     let query = Query::parse(query.as_deref());
-    ok(shared.read(|state, _| {
+    let page = shared.read(|state, _| {
         let rows = state.requests.values().map(|request| {
             let fields = Fields::from([
                 ("id", vec![request.id.to_string()]),
@@ -54,7 +58,8 @@ pub(super) async fn list(State(shared): Sandbox, RawQuery(query): RawQuery) -> A
             (fields, brief(&shared, state, request))
         });
         query.page("requests", rows.collect())
-    }))
+    });
+    listed("requests", page, &headers)
 }
 
 pub(super) async fn info(State(shared): Sandbox, Path(id): Path<String>) -> Answer {

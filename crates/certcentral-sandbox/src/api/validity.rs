@@ -72,7 +72,7 @@ pub(super) fn order_end(input: &Input, now: Timestamp) -> Result<Timestamp, ApiE
 }
 
 /// Longest certificate of the product today, in days.
-pub(super) fn longest(config: &Config, product: &Product, now: Timestamp) -> i64 {
+fn longest(config: &Config, product: &Product, now: Timestamp) -> i64 {
     if product.private { ORDER_YEARS * 366 } else { longest_public(now).min(config.certificate_days) }
 }
 

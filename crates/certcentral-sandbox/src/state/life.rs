@@ -249,7 +249,7 @@ impl Shared {
         let private = self.config.product(&order.product).is_some_and(|product| product.private);
         let longest = if private { i64::MAX } else { longest_public(now) };
         let not_after = later(days_later(not_before, certificate.days.min(longest)), -1).min(certificate.latest_end);
-        let issued = self.authority.issue(&ca::IssueRequest {
+        let issued = self.authority.issuing_with(&certificate.ca).issue(&ca::IssueRequest {
             csr: &csr,
             subject: ca::Subject {
                 common_name: &certificate.common_name,
