@@ -19,6 +19,9 @@ use serde::Serialize;
 
 use crate::{limits, state::RunId};
 
+/// What a certificate has to bring to be worth asking for: a day more is not, and a reissue right after the last brings nothing.
+const WORTH: SignedDuration = SignedDuration::from_hours(24 * 7);
+
 /// How early things are done.
 #[derive(Clone, Copy, Debug)]
 pub struct Policy {
@@ -195,17 +198,14 @@ pub fn certificate(
     let Some(present) = present else {
         return task(Act::Order, now, "there is no certificate yet".to_owned());
     };
-    let act = replacement(present, &wanted.product, now);
     if !same_names(&wanted.names, &present.names) {
-        return task(
-            act,
-            now,
-            format!("its names are {}, and {} are wanted", present.names.join(" "), wanted.names.join(" ")),
-        );
+        let why = format!("its names are {}, and {} are wanted", present.names.join(" "), wanted.names.join(" "));
+        return task(changed(present, now), now, why);
     }
     if present.order.is_some_and(|order| !order.lives) {
         return task(Act::Order, now, "its order is revoked or canceled".to_owned());
     }
+    let act = replacement(present, &wanted.product, now);
     let at = due(present.not_before, present.not_after, &wanted.label, policy);
     let left = present.not_after.duration_since(now).as_hours().max(0) / 24;
     task(act, at, format!("it ends on {}, in {left} days", day(present.not_after)))
@@ -223,16 +223,25 @@ fn after_trouble(mut task: Task, trouble: Option<&Trouble>) -> Task {
     task
 }
 
+/// How a certificate gets other names: by a reissue as long as its order has a week to live, as far as is known.
+fn changed(present: &Present, now: Timestamp) -> Act {
+    match present.order.filter(|order| order.lives) {
+        None => Act::Order,
+        Some(order) if order.until.is_some_and(|until| until.duration_since(now) < WORTH) => {
+            Act::Renew { order_id: order.id }
+        }
+        Some(order) => Act::Reissue { order_id: order.id },
+    }
+}
+
 /// How a certificate is replaced: by a reissue as long as that brings a later end, else by a new order.
 fn replacement(present: &Present, product: &str, now: Timestamp) -> Act {
     let Some(order) = present.order.filter(|order| order.lives) else { return Act::Order };
     let most = if limits::is_private(product) { 397 } else { limits::on(date(now)).certificate_days };
     let possible = now + SignedDuration::from_hours(24 * i64::from(most));
     let brings = order.until.map(|until| until.min(possible));
-    // A day more is not worth a certificate; a reissue at once after the last brings nothing.
-    let worth = SignedDuration::from_hours(24 * 7);
     match brings {
-        Some(end) if end.duration_since(present.not_after) >= worth => Act::Reissue { order_id: order.id },
+        Some(end) if end.duration_since(present.not_after) >= WORTH => Act::Reissue { order_id: order.id },
         _ => Act::Renew { order_id: order.id },
     }
 }

@@ -20,6 +20,7 @@ use dcv_core::{
     name::DnsName,
     state::{End, Run},
 };
+use dcv_provider::dns::is_within;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use tokio::{sync::Semaphore, task::JoinSet, time::Instant};
@@ -167,8 +168,18 @@ pub(crate) async fn look(
         let of_label = known.remove(label).unwrap_or_default();
         let wanted = wanted(config, label, kept)?;
         let order = of_label.order.or(kept.order.map(OrderId)).and_then(|id| orders.get(&id).copied());
-        let found = read_present(config, kept, order)?;
-        tasks.push(keeper::certificate(&wanted, found.as_ref(), &of_label.so_far(), now, policy));
+        let mut found = read_present(config, kept, order)?;
+        let mut task = keeper::certificate(&wanted, found.as_ref(), &of_label.so_far(), now, policy);
+        // Lists do not tell how long an order lives, on which it depends whether a new one is needed. Asked only where it matters.
+        if let Some(order) = found.as_mut().and_then(|present| present.order.as_mut())
+            && matches!(task.act, Act::Renew { .. })
+            && task.is_due(now)
+            && order.until.is_none()
+        {
+            order.until = client.order(order.id).await?.order_valid_till.as_ref().and_then(Moment::timestamp);
+            task = keeper::certificate(&wanted, found.as_ref(), &of_label.so_far(), now, policy);
+        }
+        tasks.push(task);
         present.extend(found.map(|found| (label.clone(), found)));
     }
     if !config.keep.domains.is_empty() {
@@ -247,6 +258,8 @@ struct Keeper {
     /// What is being worked on.
     busy: BTreeSet<String>,
     failed: HashMap<String, Failed>,
+    /// Whether something is put off until what is being worked on has ended.
+    held: bool,
     /// Whom people were told of last, so that they are told once.
     told: HashMap<String, String>,
     work: JoinSet<(String, Result<Done>)>,
@@ -268,6 +281,7 @@ impl Keeper {
             labels,
             busy: BTreeSet::new(),
             failed: HashMap::new(),
+            held: false,
             told: HashMap::new(),
             work: JoinSet::new(),
         }
@@ -293,6 +307,9 @@ impl Keeper {
                 tokio::select! {
                     Some(ended) = self.work.join_next() => {
                         worst = self.ended(&config.keep, ended, worst).await;
+                        if self.held {
+                            break;
+                        }
                         if once && self.work.is_empty() {
                             return Ok(worst);
                         }
@@ -320,6 +337,25 @@ impl Keeper {
         due.retain(|task| chosen(&self.labels, &task.label) && !self.busy.contains(&task.label));
         due.retain(|task| self.failed.get(&task.label).is_none_or(|failed| failed.again <= Instant::now()));
         due.sort_by_key(|task| task.urgency());
+        let before = due.len();
+        let validating: Vec<String> = due
+            .iter()
+            .copied()
+            .filter(|task| is_validation(config, &task.label))
+            .map(|task| task.label.clone())
+            .collect();
+        // An order below a domain that is just being validated would prove it a second time, and disturb the first.
+        let waits_for_domain = |task: &&Task| {
+            let names = config.certificates.get(&task.label).map(|kept| kept.names.as_slice()).unwrap_or_default();
+            let busy = self.busy.iter().filter(|label| is_validation(config, label));
+            let domains: Vec<&String> = validating.iter().chain(busy).collect();
+            let new = !matches!(task.act, Act::Resume { .. });
+            new && names
+                .iter()
+                .any(|name| domains.iter().any(|domain| is_within(name.trim_start_matches("*."), domain)))
+        };
+        due.retain(|task| !waits_for_domain(task));
+        self.held = due.len() < before;
         if due.is_empty() {
             return Ok(());
         }
@@ -427,6 +463,10 @@ impl Keeper {
         }
         crate::run::worse(worst, code)
     }
+}
+
+fn is_validation(config: &Config, label: &str) -> bool {
+    config.keep.domains.iter().any(|domain| domain == label)
 }
 
 /// Tells people that somebody has to act: by the command of the configuration, which reads one JSON object.
