@@ -73,10 +73,14 @@ clients! {
     certmesh = "certmesh_client.py", as_ordered;
     digicert_client = "digicert_client_package.py", as_ordered;
     express_install = "express_install.py", as_ordered;
+    infisical = "infisical.py", as_ordered;
+    jupiterone = "jupiterone.py", as_ordered;
+    keyfactor = "keyfactor.py", as_ordered;
     lemur = "lemur_plugin.py", approves_by_itself;
     marqeta = "marqeta.py", approves_by_itself;
     myklst = "myklst.py", approves_by_itself;
     pkix = "pkix.py", approves_by_itself;
+    ribose = "ribose.py", as_ordered;
     sapcc = "sapcc.py", as_ordered;
     venafi = "venafi.py", approves_by_itself;
 }
