@@ -4,7 +4,7 @@
 //! Each step is a method of `Worker`, named by its verb. A step writes its intent to the journal before it acts where the
 //! act can be seen outside, and its result afterwards; a crash between the two is found in the journal by the next process.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{fmt, path::Path, sync::Arc, time::Duration};
 
 use certcentral::{Client, OrderId};
 use dcv_provider::{Place, Proof, ProviderError, Retry, dns::Dns};
@@ -185,6 +185,17 @@ pub enum Outcome {
     Validated(Validated),
     /// Somebody else has to act. The order is placed, the run stays open; [`Dcv::resume`] goes on.
     Waiting(Waiting),
+}
+
+/// In a line, for people.
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Issued(issued) => write!(f, "issued: {}", issued.chain.names().join(", ")),
+            Self::Validated(validated) => write!(f, "validated: {}", validated.domains.join(", ")),
+            Self::Waiting(waiting) => waiting.fmt(f),
+        }
+    }
 }
 
 /// Domains that are validated.

@@ -16,7 +16,7 @@
 //! let request = Request::new("ssl_basic", 123_456, names, &key)?;
 //! match dcv.issue(request).await? {
 //!     Outcome::Issued(issued) => println!("{}", issued.chain.fullchain_pem()),
-//!     Outcome::Waiting(waiting) => println!("{waiting}; go on with dcv.resume(…)"),
+//!     other => println!("{other}; go on with dcv.resume(…)"),
 //! }
 //! # Ok(()) }
 //! ```

@@ -93,7 +93,7 @@ pub(crate) enum Command {
     Doctor(Doctor),
     /// List the DNS hosts and web targets this program knows, with their options
     Providers,
-    /// Look at a dynamically loaded provider plugin
+    /// Dynamically loaded provider plugins: list, look at one, call one by hand
     #[command(subcommand)]
     Plugin(Plugin),
     /// See it work in seconds, offline: an embedded CA and name server, and the real flow between them
@@ -281,6 +281,32 @@ pub(crate) struct Doctor {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Plugin {
+    /// List the plugins of the configuration and of folders, each loaded in a process of its own
+    List {
+        /// Folders to look into. Default: DCV_PLUGINS, else /usr/local/lib/dcv and /usr/lib/dcv
+        #[arg(value_name = "DIR", env = "DCV_PLUGINS", value_delimiter = ':')]
+        dirs: Vec<PathBuf>,
+    },
+    /// Call a plugin by hand, in a process of its own
+    Run {
+        /// The shared library
+        path: PathBuf,
+        /// What to call
+        #[arg(value_enum)]
+        verb: Verb,
+        /// Its configuration, a JSON object
+        #[arg(long, value_name = "JSON", default_value = "{}")]
+        plugin_config: String,
+        /// A TXT record; may be repeated
+        #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
+        txt: Vec<(String, String)>,
+        /// A CNAME record; may be repeated
+        #[arg(long, value_name = "NAME=TARGET", value_parser = pair)]
+        cname: Vec<(String, String)>,
+        /// The file of http-token on a host; may be repeated
+        #[arg(long, value_name = "HOST=CONTENT", value_parser = pair)]
+        file: Vec<(String, String)>,
+    },
     /// Load a plugin in a process of its own, and show what it says it is and its SHA-256
     Check {
         /// The shared library
@@ -301,6 +327,14 @@ pub(crate) enum Plugin {
         #[arg(long)]
         describe: bool,
     },
+}
+
+/// What a plugin is asked to do.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Verb {
+    Preflight,
+    Present,
+    Retract,
 }
 
 #[derive(Debug, Args)]

@@ -166,7 +166,19 @@ enum Targets {
     Several(Vec<String>),
 }
 
+/// A plugin that the configuration names.
+#[derive(Clone, Debug)]
+pub(crate) struct NamedPlugin {
+    /// The provider's name.
+    pub(crate) label: String,
+    pub(crate) path: PathBuf,
+    /// Whether its SHA-256 is pinned.
+    pub(crate) pinned: Option<String>,
+}
+
 struct Provider {
+    /// What it loads, where it is a plugin.
+    plugin: Option<(PathBuf, Option<String>)>,
     /// `dcv.toml:12: provider.corp`, for errors that only show when it is built.
     place: String,
     build: Build,
@@ -265,6 +277,15 @@ impl Config {
             dns = dns.with_deadline(deadline);
         }
         Ok(dns)
+    }
+
+    /// The plugins that are named.
+    pub(crate) fn plugins(&self) -> Vec<NamedPlugin> {
+        let named = self.providers.iter().filter_map(|(label, provider)| {
+            let (path, pinned) = provider.plugin.clone()?;
+            Some(NamedPlugin { label: label.clone(), path, pinned })
+        });
+        named.collect()
     }
 
     /// How patient a run is.
@@ -425,12 +446,15 @@ impl<'t> Document<'t> {
                 let near = did_you_mean(given, known());
                 return Err(Failure::usage(&at, format!("`{given}` is no type of provider{near}; use one of {types}")));
             };
+            let text = |field: &str| table.get(field).and_then(|value| value.get_ref().as_str()).map(str::to_owned);
+            let is_plugin = kind.descriptor.id == dcv_plugin::DESCRIPTOR.id;
+            let plugin = text("path").filter(|_| is_plugin).map(|path| (path.into(), text("sha256")));
             let build = (kind.read)(Spanned::new(span, table).into()).map_err(|error| {
                 let error = self.error(&field, error);
                 // Positions inside a table without one of their own are its header's.
                 if error.message.contains(':') { error } else { Failure::usage(&place, error.message) }
             })?;
-            providers.insert(label.get_ref().to_string(), Provider { place, build });
+            providers.insert(label.get_ref().to_string(), Provider { plugin, place, build });
         }
         Ok(providers)
     }

@@ -86,7 +86,7 @@ async fn command(cli: &Cli, screen: Screen) -> Result<Code> {
         Command::Manual(args) => manual::manual(args),
         Command::Doctor(args) => doctor::doctor(&config()?, screen, args).await,
         Command::Providers => Ok(show::providers(screen)),
-        Command::Plugin(args) => plugin::plugin(screen, args).await,
+        Command::Plugin(args) => plugin::plugin(config, screen, args).await,
         Command::Quickstart(args) => Box::pin(quickstart::quickstart(screen, cli.global.verbose > 0, args)).await,
         Command::Sandbox(args) => sandbox::sandbox(screen, args).await,
     }
