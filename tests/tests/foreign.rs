@@ -118,11 +118,12 @@ impl Recorded {
         let path = |line: &str| line.split('?').next().unwrap_or_default().to_owned();
         let recorded = path(request) == path(&self.request);
         let (status, body) = if recorded { (self.status, self.body.to_string()) } else { (418, request.to_owned()) };
-        let headers: String = self.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-        format!(
-            "HTTP/1.1 {status} Recorded\r\n{headers}content-length: {}\r\nconnection: close\r\n\r\n{body}",
-            body.len()
-        )
+        let mut answer =
+            format!("HTTP/1.1 {status} Recorded\r\ncontent-length: {}\r\nconnection: close\r\n", body.len());
+        for (name, value) in &self.headers {
+            answer += &format!("{name}: {value}\r\n");
+        }
+        answer + "\r\n" + &body
     }
 }
 
