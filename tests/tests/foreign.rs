@@ -87,6 +87,7 @@ clients! {
     infisical = "infisical.py", as_ordered;
     jupiterone = "jupiterone.py", as_ordered;
     keyfactor = "keyfactor.py", as_ordered;
+    keyfactor_metadata = "keyfactor_metadata.py", as_ordered;
     lemur = "lemur_plugin.py", approves_by_itself;
     marqeta = "marqeta.py", approves_by_itself;
     myklst = "myklst.py", approves_by_itself;
@@ -118,12 +119,9 @@ impl Recorded {
         let path = |line: &str| line.split('?').next().unwrap_or_default().to_owned();
         let recorded = path(request) == path(&self.request);
         let (status, body) = if recorded { (self.status, self.body.to_string()) } else { (418, request.to_owned()) };
-        let mut answer =
-            format!("HTTP/1.1 {status} Recorded\r\ncontent-length: {}\r\nconnection: close\r\n", body.len());
-        for (name, value) in &self.headers {
-            answer += &format!("{name}: {value}\r\n");
-        }
-        answer + "\r\n" + &body
+        let headers: Vec<_> = self.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let (headers, length) = (headers.concat(), body.len());
+        format!("HTTP/1.1 {status} Recorded\r\n{headers}content-length: {length}\r\nconnection: close\r\n\r\n{body}")
     }
 }
 
@@ -200,6 +198,14 @@ async fn orders_are_listed_in_every_shape() {
     let (order, organization) = (&page.items[0], page.items[0].organization.as_ref());
     assert_eq!(order.id, OrderId(556_004));
     assert_eq!(organization.and_then(|organization| organization.id), None, "`[]` is nobody");
+
+    let page = given("orders-of-an-account").await.orders(&[], 1000, 0).await.expect("a page");
+    let states: Vec<_> = page.items.iter().map(|order| (order.id.0, order.status.as_str())).collect();
+    assert_eq!(states, [(13_000_001, "expired"), (13_000_002, "rejected")]);
+    let [expired, rejected] = &page.items[..] else { panic!("{page:?}") };
+    assert_eq!((&expired.order_valid_till, &rejected.order_valid_till), (&day("2024-10-18"), &None));
+    let certificate = rejected.certificate.as_ref().expect("a certificate");
+    assert_eq!((certificate.id, &certificate.serial_number), (Some(CertificateId(14_000_002)), &None));
 
     let client = given("orders-more-than-the-total").await;
     let page = client.orders(&[], 1000, 0).await.expect("a page");
