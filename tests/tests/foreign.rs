@@ -27,11 +27,13 @@ fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
 }
 
-/// Python with the clients in it.
+/// Python with the clients in it, and in these versions.
 fn python() -> PathBuf {
-    let python = root().join("target/foreign/bin/python");
-    assert!(python.exists(), "{} is missing: tests/run installs it", python.display());
-    python
+    let (wanted, installed) = (root().join("tests/foreign"), root().join("target/foreign"));
+    let versions = |folder: &Path| std::fs::read(folder.join("requirements.txt")).ok();
+    let same = versions(&wanted).is_some_and(|wanted| Some(wanted) == versions(&installed));
+    assert!(same, "{} is missing or of another day: tests/run installs it", installed.display());
+    installed.join("bin/python")
 }
 
 /// Runs one script against a sandbox and DNS server of its own.
