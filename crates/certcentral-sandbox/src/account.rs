@@ -2,11 +2,15 @@
 //! validation is, products, and the switches between the answers that different ages of the API gave. Everything has a
 //! default that works; everything but the validator's configuration can be read from TOML.
 
+mod products;
+
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use jiff::Timestamp;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
+
+pub use products::{Product, Validation};
 
 use crate::{limits, va};
 
@@ -35,7 +39,9 @@ pub struct Config {
     pub issue_delay_seconds: u32,
     /// Who approves orders.
     pub approval: Approval,
-    /// Longest certificate, in days.
+    /// Whether revoking the last certificate of an order by itself revokes the order.
+    pub revoke_order_with_last_certificate: bool,
+    /// Longest public certificate, in days; the limits of the day hold beside it.
     pub certificate_days: i64,
     /// How long a validation may be used again, in days.
     pub dcv_reuse_days: i64,
@@ -63,6 +69,7 @@ impl Default for Config {
             polling: true,
             issue_delay_seconds: 0,
             approval: Approval::default(),
+            revoke_order_with_last_certificate: false,
             certificate_days: 199,
             dcv_reuse_days: 199,
             random_value_days: 30,
@@ -308,86 +315,6 @@ impl Organization {
             ov: Some(OrganizationValidation::Pending),
             ev: Some(OrganizationValidation::Pending),
         }
-    }
-}
-
-/// Kind of validation a product needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Validation {
-    /// Organization validation.
-    Ov,
-    /// Extended validation.
-    Ev,
-}
-
-impl Validation {
-    pub(crate) fn text(self) -> &'static str {
-        match self {
-            Self::Ov => "ov",
-            Self::Ev => "ev",
-        }
-    }
-}
-
-/// A product that the account can order.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Product {
-    /// The last part of the order's path.
-    pub name_id: String,
-    /// Its name.
-    pub name: String,
-    /// What it needs.
-    pub validation: Validation,
-    /// Whether wildcard names can be ordered.
-    #[serde(default)]
-    pub wildcards: bool,
-    /// How many names, common name included.
-    #[serde(default = "many")]
-    pub max_names: usize,
-}
-
-fn many() -> usize {
-    250
-}
-
-impl Product {
-    fn catalog() -> Vec<Self> {
-        use Validation::{Ev, Ov};
-        let all = [
-            ("ssl_basic", "Basic OV", Ov, true, 250),
-            ("ssl_ev_basic", "Basic EV", Ev, false, 250),
-            ("ssl_securesite_flex", "Secure Site OV", Ov, true, 250),
-            ("ssl_ev_securesite_flex", "Secure Site EV", Ev, false, 250),
-            ("ssl_securesite_pro", "Secure Site Pro SSL", Ov, true, 250),
-            ("ssl_ev_securesite_pro", "Secure Site Pro EV SSL", Ev, false, 250),
-            ("ssl_securesite", "Secure Site SSL", Ov, false, 2),
-            ("ssl_securesite_multi_domain", "Secure Site Multi-Domain SSL", Ov, false, 250),
-            ("ssl_securesite_wildcard", "Secure Site Wildcard SSL", Ov, true, 250),
-            ("ssl_ev_securesite", "Secure Site EV SSL", Ev, false, 2),
-            ("ssl_ev_securesite_multi_domain", "Secure Site EV Multi-Domain SSL", Ev, false, 250),
-            ("ssl_plus", "Standard SSL", Ov, false, 2),
-            ("ssl_multi_domain", "Multi-Domain SSL", Ov, false, 250),
-            ("ssl_wildcard", "Wildcard SSL", Ov, true, 250),
-            ("ssl_cloud_wildcard", "Cloud", Ov, true, 250),
-            ("ssl_ev_plus", "Extended Validation SSL", Ev, false, 2),
-            ("ssl_ev_multi_domain", "EV Multi-Domain", Ev, false, 250),
-            ("ssl_geotrust_truebizid", "GeoTrust TrueBusiness ID OV", Ov, true, 250),
-        ];
-        all.into_iter()
-            .map(|(name_id, name, validation, wildcards, max_names)| Self {
-                name_id: name_id.to_owned(),
-                name: name.to_owned(),
-                validation,
-                wildcards,
-                max_names,
-            })
-            .collect()
-    }
-
-    pub(crate) fn group(&self) -> &'static str {
-        if self.name_id.contains("securesite") { "securesite_ssl_certificate" } else { "ssl_certificate" }
     }
 }
 

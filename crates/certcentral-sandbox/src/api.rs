@@ -2,15 +2,21 @@
 //! the key, the rate limit, the key's role, the log. Handlers read JSON and write JSON; what an order may do next is
 //! decided in `state`.
 
+mod again;
 mod certificates;
 mod control;
+mod csv;
 mod domains;
 mod input;
+mod order_list;
 mod orders;
 mod organizations;
 mod placing;
+mod products;
 mod query;
 mod requests;
+mod revoking;
+mod validity;
 
 use std::{
     io,
@@ -139,8 +145,8 @@ pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>, stop: impl
 
 fn router(shared: Arc<Shared>) -> Router {
     let services = Router::new()
-        .route("/order/certificate", get(orders::list))
-        .route("/order/certificate/status-changes", get(orders::status_changes))
+        .route("/order/certificate", get(order_list::list))
+        .route("/order/certificate/status-changes", get(order_list::status_changes))
         .route("/order/certificate/{id}", get(orders::info).post(placing::place))
         .route("/order/certificate/{id}/validation", get(orders::validation))
         .route("/order/certificate/{id}/status", put(orders::update_status))
@@ -148,12 +154,14 @@ fn router(shared: Arc<Shared>) -> Router {
         .route("/order/certificate/{id}/dcv-random-value", put(orders::random_value))
         .route("/order/certificate/{id}/check-dcv", put(orders::check))
         .route("/order/certificate/{id}/resend-emails", put(orders::resend))
-        .route("/order/certificate/{id}/reissue", get(certificates::reissues).post(placing::reissue))
-        .route("/order/certificate/{id}/duplicate", get(certificates::duplicates).post(placing::duplicate))
-        .route("/order/certificate/{id}/revoke", put(certificates::revoke_order))
+        .route("/order/certificate/{id}/reissue", get(again::reissues).post(again::reissue))
+        .route("/order/certificate/{id}/duplicate", get(again::duplicates).post(again::duplicate))
+        .route("/order/certificate/{id}/revoke", put(revoking::revoke_order))
         .route("/certificate/intermediates", get(certificates::intermediates))
         .route("/certificate/{id}/chain", get(certificates::chain))
-        .route("/certificate/{id}/revoke", put(certificates::revoke))
+        .route("/certificate/{id}/archive", put(certificates::archive))
+        .route("/certificate/{id}/unarchive", put(certificates::unarchive))
+        .route("/certificate/{id}/revoke", put(revoking::revoke))
         .route("/certificate/{id}/download/platform", get(certificates::download_platform))
         .route("/certificate/{id}/download/platform/{platform}", get(certificates::download_of_platform))
         .route("/certificate/{id}/download/format/{format}", get(certificates::download_format))
@@ -178,8 +186,8 @@ fn router(shared: Arc<Shared>) -> Router {
         .route("/request", get(requests::list))
         .route("/request/{id}", get(requests::info))
         .route("/request/{id}/status", put(requests::update_status))
-        .route("/product", get(organizations::products))
-        .route("/product/{name_id}", get(organizations::product))
+        .route("/product", get(products::list))
+        .route("/product/{name_id}", get(products::info))
         .route("/user/me", get(organizations::me))
         .fallback(no_route)
         .method_not_allowed_fallback(no_route)

@@ -188,6 +188,14 @@ pub(crate) struct Certificate {
     pub(crate) signature_hash: String,
     pub(crate) server_platform: i64,
     pub(crate) client_auth: bool,
+    /// The `profile_option` and `organization_units` of the request.
+    #[serde(default)]
+    pub(crate) profile: Option<String>,
+    #[serde(default)]
+    pub(crate) units: Vec<String>,
+    /// Id of the intermediate that signs; empty for the usual one.
+    #[serde(default)]
+    pub(crate) ca: String,
     /// The `cert_validity` of the request, as sent.
     pub(crate) validity: Value,
     /// How long it may live: until then, whatever the day of issue.
@@ -195,6 +203,12 @@ pub(crate) struct Certificate {
     pub(crate) latest_end: Timestamp,
     pub(crate) created: Timestamp,
     pub(crate) issued: Option<Issue>,
+    /// When it is revoked by itself, because a reissue left out or changed one of its names.
+    #[serde(default)]
+    pub(crate) revoke_at: Option<Timestamp>,
+    /// Left out of lists unless `show_archived` is asked for.
+    #[serde(default)]
+    pub(crate) archived: bool,
 }
 
 /// What signing gave.
@@ -241,6 +255,18 @@ pub(crate) struct Order {
     pub(crate) echo: BTreeMap<String, Value>,
     #[serde(default)]
     pub(crate) notes: Vec<String>,
+    /// What a reissue that is canceled or rejected gives back.
+    #[serde(default)]
+    pub(crate) before: Option<Before>,
+}
+
+/// How an order was validated before its pending reissue.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct Before {
+    pub(crate) method: DcvMethod,
+    pub(crate) scope: Scope,
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) ev_approved: bool,
 }
 
 impl Order {
@@ -265,6 +291,24 @@ impl Order {
     pub(crate) fn set_status(&mut self, status: &str, now: Timestamp) {
         status.clone_into(&mut self.status);
         self.status_changed = now;
+    }
+
+    /// Ends the pending reissue, or all of an order that was never issued; `fate` is what becomes of its certificate.
+    pub(crate) fn give_up(&mut self, fate: &str, now: Timestamp) {
+        let unfinished = |one: &&mut Certificate| matches!(one.status.as_str(), "pending" | "needs_approval");
+        for certificate in self.certificates.iter_mut().filter(unfinished) {
+            fate.clone_into(&mut certificate.status);
+        }
+        self.ready_since = None;
+        self.value = None;
+        if let Some(before) = self.before.take() {
+            (self.method, self.scope, self.entries) = (before.method, before.scope, before.entries);
+            self.ev_approved = before.ev_approved;
+        }
+        let status = if self.primary.is_some() { "issued" } else { fate };
+        if self.status != status {
+            self.set_status(status, now);
+        }
     }
 
     pub(crate) fn live_value(&self, now: Timestamp) -> Option<&Token> {
@@ -477,6 +521,27 @@ impl State {
             && order.ev_approved
             && self.organization_ready(order, now)
             && order.entries.iter().all(|entry| self.entry_covered(entry, now, config))
+    }
+
+    /// Revokes what a reissue sentenced and whose time is up.
+    pub(crate) fn revoke_due(&mut self, now: Timestamp) {
+        let all = self.orders.values_mut().flat_map(|order| &mut order.certificates);
+        for certificate in all.filter(|one| one.revoke_at.is_some_and(|at| at <= now)) {
+            certificate.revoke_at = None;
+            if certificate.status == "issued" {
+                "revoked".clone_into(&mut certificate.status);
+            }
+        }
+    }
+
+    /// Whether an order that is still wanted renews this one, after another was given up.
+    pub(crate) fn recall_renewal(&mut self, given_up: u64) {
+        let Some(old) = self.orders.get(&given_up).and_then(|order| order.renewal_of) else { return };
+        let wanted = |order: &&Order| !matches!(order.status.as_str(), "canceled" | "rejected");
+        let renewed = self.orders.values().filter(wanted).any(|order| order.renewal_of == Some(old));
+        if let Some(old) = self.orders.get_mut(&old) {
+            old.renewed = renewed;
+        }
     }
 
     /// The order that a path names by id, or by thumbprint or serial number of its primary certificate.

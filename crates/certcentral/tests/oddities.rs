@@ -852,7 +852,9 @@ async fn an_order_is_found_again_by_the_callers_own_id() {
         r#"{"id":2,"status":"pending","alternative_order_id":"theirs","date_created":"2026-11-23T12:00:05+00:00"}"#;
     let unknown = r#"{"id":3,"status":"pending","date_created":"2026-11-23T12:00:05+00:00"}"#;
 
+    let no_such_call = answer(404, "application/json", r#"{"errors":[{"code":"not_found|route","message":"no"}]}"#);
     let (client, script) = Script::start(vec![
+        no_such_call.clone(),
         with(&[old, other, unknown].join(",")),
         ok(r#"{"id":3,"status":"pending","alternative_order_id":"mine-1"}"#),
     ])
@@ -860,16 +862,32 @@ async fn an_order_is_found_again_by_the_callers_own_id() {
     let found = client.find_order_by_alternative_id("mine-1", "www.example.com", since).await.expect("looked");
     assert_eq!(found.expect("found").id, OrderId(3));
     let lines: Vec<String> = script.seen().into_iter().map(|seen| seen.line).collect();
-    assert_eq!(lines.len(), 2, "only the candidate was asked about: {lines:?}");
-    assert!(lines[0].contains("filters%5Bcommon_name%5D=www.example.com"), "{lines:?}");
+    assert_eq!(lines.len(), 3, "only the candidate was asked about: {lines:?}");
+    assert!(lines[1].contains("filters%5Bcommon_name%5D=www.example.com"), "{lines:?}");
 
     // A server that gives one order a page, whatever was asked for: stopping early would be to order twice.
     let mine = r#"{"id":4,"status":"pending","alternative_order_id":"mine-1"}"#;
-    let (client, script) = Script::start(vec![with(old), with(other), with(mine)]).await;
+    let (client, script) = Script::start(vec![no_such_call.clone(), with(old), with(other), with(mine)]).await;
     let found = client.find_order_by_alternative_id("mine-1", "www.example.com", since).await.expect("looked");
     assert_eq!(found.expect("found").id, OrderId(4));
-    assert!(script.seen()[2].line.ends_with("limit=1000&offset=2"), "{:?}", script.seen()[2]);
+    assert!(script.seen()[3].line.ends_with("limit=1000&offset=2"), "{:?}", script.seen()[3]);
 
-    let (client, _) = Script::start(vec![with(&[old, other].join(","))]).await;
+    // Where there is a call for it, it is one call, and believed only as far as the order itself agrees.
+    let by_id = ok(r#"{"orders":[{"order_id":5,"certificate_id":6,"status":"pending"}]}"#);
+    let (client, script) = Script::start(vec![
+        by_id.clone(),
+        ok(r#"{"id":5,"status":"pending","certificate":{"common_name":"www.example.com"}}"#),
+    ])
+    .await;
+    let found = client.find_order_by_alternative_id("mine-1", "www.example.com", since).await.expect("looked");
+    assert_eq!((found.expect("found").id, script.seen().len()), (OrderId(5), 2));
+    assert_eq!(script.seen()[0].line, "GET /services/v2/order/alternate/mine-1");
+    for stranger in [other, r#"{"id":2,"certificate":{"common_name":"other.example.com"}}"#] {
+        let (client, _) = Script::start(vec![by_id.clone(), ok(stranger), with(old)]).await;
+        let found = client.find_order_by_alternative_id("mine-1", "www.example.com", since).await.expect("looked");
+        assert!(found.is_none(), "{stranger}");
+    }
+
+    let (client, _) = Script::start(vec![no_such_call, with(&[old, other].join(","))]).await;
     assert!(client.find_order_by_alternative_id("mine-1", "www.example.com", since).await.expect("looked").is_none());
 }

@@ -89,6 +89,12 @@ pub struct Request {
     pub tokens: TokenSource,
     /// Where the certificate is written to; `None` when the caller takes it from the outcome.
     pub output: Option<Output>,
+    /// What is run once the files are written.
+    #[serde(default)]
+    pub deploy: Option<Deploy>,
+    /// What its owner calls it, e.g. in an inventory: runs of the same label are of the same certificate.
+    #[serde(default)]
+    pub label: Option<String>,
     /// What is sent to the CA: organization, validity and all else. Names, method and the run's id are filled in from
     /// the fields above when the order is placed.
     pub order: NewOrder,
@@ -116,6 +122,17 @@ pub struct Output {
     /// A PEM file with the private key of the CSR, which was made for this run: it becomes `privkey.pem` together with
     /// the certificate, and is removed. `None` when the key is kept elsewhere.
     pub pending_key: Option<PathBuf>,
+}
+
+/// A program that takes a new certificate into use. It runs without a shell, with the variables `DCV_NAME` (the common name),
+/// `DCV_NAMES` (all, by spaces), `DCV_DIR`, `DCV_RUN` and `DCV_ORDER`; exit code 0 means done. It may be run more than once for one
+/// certificate: after a crash nobody knows whether it had ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deploy {
+    /// The program and its arguments.
+    pub command: Vec<String>,
+    /// How long it may take; then it and all that it has started are killed.
+    pub timeout: std::time::Duration,
 }
 
 impl Request {
@@ -146,6 +163,8 @@ impl Request {
             placement: Placement::default(),
             tokens: TokenSource::default(),
             output: None,
+            deploy: None,
+            label: None,
             order,
         })
     }
@@ -177,6 +196,8 @@ impl Request {
             placement: Placement::default(),
             tokens: TokenSource::Domain,
             output: None,
+            deploy: None,
+            label: None,
             order: NewOrder::default(),
         })
     }

@@ -133,6 +133,15 @@ pub enum Entry {
     },
     /// The files are written.
     Stored,
+    /// Intent: the deploy command is about to be run.
+    Deploying,
+    /// The deploy command has succeeded.
+    Deployed,
+    /// The deploy command has failed as often as it is tried.
+    DeployFailed {
+        /// How it ended, and the last line it said.
+        reason: String,
+    },
     /// These proofs are gone again.
     Retracted {
         /// The proofs.
@@ -203,6 +212,8 @@ pub enum Actor {
     Issuance,
     /// The name servers or web servers, to show the proofs.
     Propagation,
+    /// Whoever wrote the deploy command.
+    Deployment,
 }
 
 impl fmt::Display for Actor {
@@ -214,6 +225,7 @@ impl fmt::Display for Actor {
             Self::DomainValidation => "the CA's check of the proofs",
             Self::Issuance => "the CA to issue",
             Self::Propagation => "the name servers or web servers",
+            Self::Deployment => "the owner of the deploy command",
         })
     }
 }
@@ -257,6 +269,8 @@ pub struct Run {
     pub chain: Option<String>,
     /// Whether the files are written.
     pub stored: bool,
+    /// Whether the deploy command has succeeded.
+    pub deployed: bool,
     /// Whether the order was to be canceled.
     pub canceling: Option<String>,
     /// How it ended, if badly.
@@ -300,6 +314,7 @@ impl Run {
             certificate_id: None,
             chain: None,
             stored: false,
+            deployed: false,
             canceling: None,
             end: None,
             closed: false,
@@ -313,7 +328,7 @@ impl Run {
     /// Takes one more entry in.
     pub fn apply(&mut self, at: Timestamp, entry: &Entry) {
         match entry.clone() {
-            Entry::Planned { .. } => {}
+            Entry::Planned { .. } | Entry::Deploying | Entry::DeployFailed { .. } => {}
             Entry::Placing => self.placing_since = Some(at),
             Entry::Placed { order_id, certificate_id, random_value, needs_approval, request_id, chain } => {
                 self.order_id = Some(order_id);
@@ -339,6 +354,7 @@ impl Run {
             Entry::Issued { certificate_id } => self.certificate_id = Some(certificate_id),
             Entry::Downloaded { chain } => self.chain = Some(chain),
             Entry::Stored => self.stored = true,
+            Entry::Deployed => self.deployed = true,
             Entry::Retracted { proofs } => {
                 for proof in &proofs {
                     self.shown.remove(proof);
@@ -400,6 +416,8 @@ pub enum Step {
     Download,
     /// Write the files.
     Store,
+    /// Run the deploy command.
+    Deploy,
     /// Take these proofs back.
     Retract(Vec<Proof>),
     /// Close the run.
@@ -434,6 +452,11 @@ pub fn next(run: &Run, now: Timestamp, tidying: Tidying) -> Step {
     if run.chain.is_some() {
         return match (&run.request.output, run.stored) {
             (Some(_), false) => Step::Store,
+            // Records go first: they are a risk as long as they stay, and a command may fail for days.
+            _ if run.request.deploy.is_some() && !run.deployed => match retract(run.shown.clone(), Step::Deploy) {
+                Step::Rest => Step::Deploy,
+                step => step,
+            },
             _ => retract(run.shown.clone(), Step::Close),
         };
     }

@@ -126,6 +126,30 @@ fn without_an_output_there_is_nothing_to_store() {
 }
 
 #[test]
+fn a_certificate_is_deployed_once_it_is_stored_and_records_are_gone_before() {
+    let stored = [placed(), presenting(&["a.com"]), Entry::Downloaded { chain: String::new() }, Entry::Stored];
+    let step = |more: &[Entry], tidying| {
+        let mut run = run(true, &stored.iter().chain(more).cloned().collect::<Vec<_>>());
+        let command = vec!["true".to_owned()];
+        run.request.deploy = Some(dcv_core::Deploy { command, timeout: std::time::Duration::from_secs(1) });
+        next(&run, Timestamp::now(), tidying)
+    };
+    assert_eq!(step(&[], Tidying::Possible), Step::Retract(vec![proof("a.com")]));
+    assert_eq!(step(&[], Tidying::Failed), Step::Deploy, "a record that stays does not keep it from its users");
+    let tidied = retracted(&["a.com"]);
+    assert_eq!(step(std::slice::from_ref(&tidied), Tidying::Possible), Step::Deploy);
+    assert_eq!(
+        step(&[tidied.clone(), Entry::Deploying], Tidying::Possible),
+        Step::Deploy,
+        "nobody knows whether it ended"
+    );
+    let failed = Entry::DeployFailed { reason: String::new() };
+    assert_eq!(step(&[tidied.clone(), Entry::Deploying, failed], Tidying::Possible), Step::Deploy);
+    assert_eq!(step(&[tidied, Entry::Deploying, Entry::Deployed], Tidying::Possible), Step::Close);
+    assert_eq!(step(&[Entry::Deploying, Entry::Deployed], Tidying::Failed), Step::Rest);
+}
+
+#[test]
 fn what_cannot_be_taken_back_keeps_the_run_open_and_the_certificate_coming() {
     let shown = [placed(), challenged(&["a.com"]), presenting(&["a.com"]), Entry::Presented, accepted(&["a.com"])];
     let with = |more: &[Entry]| -> Run { run(true, &shown.iter().chain(more).cloned().collect::<Vec<_>>()) };

@@ -89,6 +89,12 @@ pub(crate) enum Command {
     /// The account's webhook
     #[command(subcommand)]
     Webhook(account::WebhookCommand),
+    /// Show what will be done for the certificates and domains of the configuration, when, and why
+    Plan(Plan),
+    /// Keep the certificates and domains of the configuration valid: does what `plan` shows, again and again
+    Run(Run),
+    /// Write configuration for the orders that the account has already
+    Import(Import),
     /// Find out what would make an order fail: DNS, CAA, API key, credentials of providers
     Doctor(Doctor),
     /// List the DNS hosts and web targets this program knows, with their options
@@ -227,6 +233,30 @@ pub(crate) struct Validity {
     /// Last day of the order, e.g. 2027-06-09
     #[arg(long = "valid-till", value_name = "DATE", value_parser = parse::<Date>)]
     pub(crate) last_day: Option<Date>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Plan {
+    /// Only these certificates and domains
+    #[arg(value_name = "LABEL")]
+    pub(crate) labels: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// Do what is due and end, for timers
+    #[arg(long)]
+    pub(crate) once: bool,
+    /// Only these certificates and domains
+    #[arg(value_name = "LABEL")]
+    pub(crate) labels: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Import {
+    /// Only orders with this name
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
 }
 
 #[derive(Debug, Args)]

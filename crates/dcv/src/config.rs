@@ -48,6 +48,9 @@ pub(crate) struct Config {
     /// Contacts that go with each order.
     pub(crate) contacts: Vec<Contact>,
     pub(crate) webhook: Option<Webhook>,
+    /// Certificates to keep, by their labels.
+    pub(crate) certificates: BTreeMap<String, Kept>,
+    pub(crate) keep: Keep,
 }
 
 #[derive(Default, Deserialize)]
@@ -65,6 +68,9 @@ struct Wire {
     #[serde(rename = "contact")]
     contacts: Vec<Contact>,
     webhook: Option<Webhook>,
+    #[serde(rename = "certificate")]
+    certificates: BTreeMap<String, Kept>,
+    keep: Keep,
 }
 
 #[derive(Deserialize)]
@@ -148,6 +154,76 @@ struct Propagation {
     https_port: Option<u16>,
 }
 
+/// A certificate that is kept valid. What it does not say, the defaults do.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Kept {
+    pub(crate) names: Vec<String>,
+    pub(crate) product: Option<String>,
+    #[serde(default, deserialize_with = "number_or_name")]
+    pub(crate) organization: Option<String>,
+    pub(crate) method: Option<Method>,
+    pub(crate) key_type: Option<KeyKind>,
+    /// A key to be used again and again, instead of a new one for each certificate.
+    pub(crate) key: Option<PathBuf>,
+    pub(crate) out: Option<String>,
+    /// Providers for this certificate only: as `--provider`.
+    #[serde(default)]
+    pub(crate) provider: Vec<String>,
+    /// Life of each certificate in days.
+    pub(crate) cert_days: Option<u64>,
+    /// An order of the account that it comes from already.
+    pub(crate) order: Option<u64>,
+    /// Program and arguments, run after each new certificate.
+    #[serde(default)]
+    pub(crate) deploy: Vec<String>,
+    #[serde(default, deserialize_with = "duration")]
+    pub(crate) deploy_timeout: Option<Duration>,
+}
+
+/// How certificates and domains are kept.
+#[derive(Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Keep {
+    /// Domains to keep validated.
+    pub(crate) domains: Vec<String>,
+    /// For what.
+    pub(crate) domain_types: Vec<String>,
+    /// The part of a life that is left when something is replaced.
+    #[serde(deserialize_with = "fraction")]
+    pub(crate) left: f64,
+    /// The part of a life by which work is spread before that.
+    #[serde(deserialize_with = "fraction")]
+    pub(crate) spread: f64,
+    /// How often the plan is made anew.
+    #[serde(deserialize_with = "some_duration")]
+    pub(crate) interval: Duration,
+    /// How many things are done at the same time.
+    pub(crate) parallel: usize,
+    /// Where metrics, health and the dashboard are served.
+    pub(crate) listen: Option<SocketAddr>,
+    /// What opens the dashboard, where it listens to more than this machine.
+    pub(crate) token: Option<Secret>,
+    /// Program and arguments, run when a person has to act.
+    pub(crate) notify: Vec<String>,
+}
+
+impl Default for Keep {
+    fn default() -> Self {
+        Self {
+            domains: Vec::new(),
+            domain_types: vec!["ov".to_owned()],
+            left: 1.0 / 3.0,
+            spread: 0.1,
+            interval: Duration::from_secs(300),
+            parallel: 4,
+            listen: None,
+            token: None,
+            notify: Vec::new(),
+        }
+    }
+}
+
 /// Where CertCentral's webhook leads to.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -223,7 +299,9 @@ impl Config {
             }
             routes.insert(route_suffix(suffix.get_ref()).map_err(|message| Failure::usage(&at, message))?, targets);
         }
-        let Wire { ca, defaults, state, dns, propagation, contacts, webhook, .. } = wire;
+        let Wire { ca, defaults, state, dns, propagation, contacts, webhook, certificates, keep, .. } = wire;
+        check_inventory(&certificates, &keep)
+            .map_err(|(field, message)| Failure::usage(&format!("{}: {field}", path.display()), message))?;
         let given = [
             ("validity_days", defaults.validity_days.is_some()),
             ("validity_years", defaults.validity_years.is_some()),
@@ -233,7 +311,7 @@ impl Config {
             let message = format!("{} and {} contradict each other; keep one of them", first.0, second.0);
             return Err(Failure::usage(&format!("{}: defaults", path.display()), message));
         }
-        Ok(Self { ca, defaults, state, dns, propagation, providers, routes, contacts, webhook })
+        Ok(Self { ca, defaults, state, dns, propagation, providers, routes, contacts, webhook, certificates, keep })
     }
 
     /// A key that stands in the file itself makes the file a secret.
@@ -367,6 +445,36 @@ impl Config {
         }
         Ok(router)
     }
+}
+
+/// What can be found wrong with the inventory by looking at it.
+fn check_inventory(certificates: &BTreeMap<String, Kept>, keep: &Keep) -> std::result::Result<(), (String, String)> {
+    for (label, kept) in certificates {
+        let field = |name: &str| format!("certificate.{label}.{name}");
+        if kept.names.is_empty() {
+            return Err((field("names"), "there are none; give at least one".to_owned()));
+        }
+        for name in &kept.names {
+            DnsName::parse(name).map_err(|error| (field("names"), error.to_string()))?;
+        }
+        if keep.domains.contains(label) {
+            return Err((field(""), format!("`{label}` is the name of a domain in keep.domains, too; choose another")));
+        }
+    }
+    for name in &keep.domains {
+        let parsed = DnsName::parse(name).map_err(|error| ("keep.domains".to_owned(), error.to_string()))?;
+        if parsed.is_wildcard() {
+            return Err(("keep.domains".to_owned(), format!("`{name}` is no domain; give `{}`", parsed.base())));
+        }
+    }
+    if keep.parallel == 0 {
+        return Err(("keep.parallel".to_owned(), "0 does nothing; give at least 1".to_owned()));
+    }
+    if keep.listen.is_some_and(|address| !address.ip().is_loopback()) && keep.token.is_none() {
+        let message = "it is reached by others, so it needs keep.token; or listen on 127.0.0.1".to_owned();
+        return Err(("keep.listen".to_owned(), message));
+    }
+    Ok(())
 }
 
 /// Whether proofs for `name` or its parents may be routed by `suffix`.
@@ -539,6 +647,25 @@ fn scope<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Opti
 
 fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<Duration>, D::Error> {
     text_as(deserializer, args::duration).map(Some)
+}
+
+fn some_duration<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Duration, D::Error> {
+    text_as(deserializer, args::duration)
+}
+
+/// `0.25` or `"25%"`.
+fn fraction<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<f64, D::Error> {
+    let value = toml::Value::deserialize(deserializer)?;
+    let read = match &value {
+        toml::Value::Float(number) => Some(*number),
+        toml::Value::String(text) => {
+            text.strip_suffix('%').and_then(|n| n.trim().parse::<f64>().ok()).map(|n| n / 100.0)
+        }
+        _ => None,
+    };
+    read.filter(|part| (0.0..=0.9).contains(part)).ok_or_else(|| {
+        de::Error::custom(format!("{value} is no part of a life; write it like 0.33 or \"33%\", up to 0.9"))
+    })
 }
 
 /// A date in quotes or, as TOML has them, without.

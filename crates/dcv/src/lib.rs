@@ -10,6 +10,7 @@ mod config;
 mod doctor;
 mod domains;
 mod exit;
+mod keeper;
 mod manual;
 mod orders;
 mod plugin;
@@ -19,6 +20,7 @@ mod request;
 mod run;
 mod sandbox;
 mod show;
+mod status;
 mod webhook;
 
 use std::{ffi::OsString, path::Path, process::ExitCode};
@@ -68,6 +70,9 @@ async fn command(cli: &Cli, screen: Screen) -> Result<Code> {
         Command::Status(args) => run::status(&config()?, screen, args).await,
         Command::Resume(args) => run::resume(&config()?, screen, args).await,
         Command::Cancel(args) => run::cancel(&config()?, screen, args).await,
+        Command::Plan(args) => keeper::plan(&config()?, screen, args).await,
+        Command::Run(args) => Box::pin(keeper::run(config, screen, args)).await,
+        Command::Import(args) => keeper::import(&config()?, screen, args).await,
         Command::Renew(args) => run::renew(&config()?, screen, args).await,
         Command::Reissue(args) => {
             Box::pin(run::again(&config()?, screen, args, |order_id| Purpose::Reissue { order_id })).await

@@ -75,7 +75,7 @@ mod tests {
     #[test]
     fn the_schema_has_the_fields_of_the_configuration() {
         let schema = schema();
-        for section in ["", "ca", "defaults", "state", "dns", "propagation", "webhook"] {
+        for section in ["", "ca", "defaults", "state", "dns", "propagation", "webhook", "keep"] {
             let header = if section.is_empty() { String::new() } else { format!("[{section}]\n") };
             let Err(failure) = Config::parse(&format!("{header}no-such-field = 1\n"), Path::new("dcv.toml")) else {
                 panic!("{section}: an unknown field was taken");

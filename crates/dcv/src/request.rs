@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// Where certificates go unless told otherwise.
-const DEFAULT_OUT: &str = "certificates/{name}";
+pub(crate) const DEFAULT_OUT: &str = "certificates/{name}";
 /// What the file of a new key is called until the certificate is there, but for a random tail.
 const PENDING_KEY: &str = ".privkey.";
 

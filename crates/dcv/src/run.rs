@@ -217,12 +217,18 @@ pub(crate) async fn status(config: &Config, screen: Screen, args: &args::Status)
 // ---- parts
 
 /// The journal, unless there is none yet: looking must not make one.
-async fn open_journal(config: &Config) -> Result<Option<SqliteJournal>> {
+pub(crate) async fn open_journal(config: &Config) -> Result<Option<SqliteJournal>> {
     let path = config.journal();
     if !path.exists() {
         return Ok(None);
     }
     Ok(Some(SqliteJournal::open(path).await?))
+}
+
+/// The names of a run of the journal.
+pub(crate) async fn names_of_run(journal: &SqliteJournal, id: &RunId) -> Result<Vec<DnsName>> {
+    let run = Run::fold(id.clone(), &journal.read(id).await?).ok_or_else(|| JournalError::Unknown(id.clone()))?;
+    Ok(run.request.names)
 }
 
 /// Everything that is needed to work on runs of the journal.
@@ -236,8 +242,7 @@ async fn take_up(
 ) -> Result<Dcv> {
     let mut names: Vec<DnsName> = Vec::new();
     for id in runs {
-        let run = Run::fold(id.clone(), &journal.read(id).await?).ok_or_else(|| JournalError::Unknown(id.clone()))?;
-        names.extend(run.request.names);
+        names.extend(names_of_run(&journal, id).await?);
     }
     let dns: Dns = config.dns()?;
     let router = config.router(&names, providers, &dns).await?;
@@ -366,7 +371,7 @@ fn files(dir: &Path) -> Value {
 }
 
 /// The graver of two ends: failures before waiting, waiting before leftovers.
-fn worse(one: Code, other: Code) -> Code {
+pub(crate) fn worse(one: Code, other: Code) -> Code {
     let rank = |code: Code| match code {
         Code::Done => 0,
         Code::LeftBehind => 1,

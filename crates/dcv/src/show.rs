@@ -258,6 +258,12 @@ impl Progress {
     }
 }
 
+/// What an event says, in lines, to those who keep no board of their own.
+pub(crate) fn words_of(run: &RunId, event: &Event) -> Vec<String> {
+    // What each server shows is only of interest beside what it showed before.
+    if matches!(event, Event::Observed { .. }) { Vec::new() } else { words(run, event, &Board::default()) }
+}
+
 /// What an event says, in lines. The words are stable: scripts may look for them.
 fn words(run: &RunId, event: &Event, board: &Board) -> Vec<String> {
     match event {
@@ -287,6 +293,7 @@ fn words(run: &RunId, event: &Event, board: &Board) -> Vec<String> {
         Event::Downloaded { serial, not_after } => {
             vec![format!("downloaded: serial {serial}, valid until {not_after}; key and names are right")]
         }
+        Event::Deployed { command, seconds } => vec![format!("deployed by `{command}` in {seconds:.1} s")],
         Event::Stored { dir } => vec![format!("stored in {}", dir.display())],
         Event::Retracted { proof } => vec![format!("removed again: {proof}")],
         Event::Trouble { message } => vec![message.clone()],

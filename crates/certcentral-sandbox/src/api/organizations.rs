@@ -4,12 +4,14 @@ use axum::{
     Extension,
     body::Bytes,
     extract::{Path, RawQuery, State},
+    http::HeaderMap,
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
     Answer, ApiError, Caller, Sandbox, bad_request, created,
+    csv::listed,
     domains::description,
     id_of,
     input::{Input, missing},
@@ -18,7 +20,7 @@ use super::{
     query::{Fields, Query},
 };
 use crate::{
-    account::{Organization, OrganizationValidation, Product, Role},
+    account::{Organization, OrganizationValidation, Role},
     clock::{days_later, stamp},
     state::{State as Files, life::Shared},
 };
@@ -75,9 +77,9 @@ fn find(shared: &Shared, reference: &str) -> Result<Organization, ApiError> {
     shared.read(|state, _| state.organizations.get(&id).cloned()).ok_or_else(|| not_found("organization"))
 }
 
-pub(super) async fn list(State(shared): Sandbox, RawQuery(query): RawQuery) -> Answer {
+pub(super) async fn list(State(shared): Sandbox, RawQuery(query): RawQuery, headers: HeaderMap) -> Answer {
     let query = Query::parse(query.as_deref());
-    ok(shared.read(|state, now| {
+    let page = shared.read(|state, now| {
         let rows = state.organizations.values().map(|organization| {
             let fields = Fields::from([
                 ("id", vec![organization.id.to_string()]),
@@ -89,7 +91,8 @@ pub(super) async fn list(State(shared): Sandbox, RawQuery(query): RawQuery) -> A
             (fields, item(organization, now))
         });
         query.page("organizations", rows.collect())
-    }))
+    });
+    listed("organizations", page, &headers)
 }
 
 pub(super) async fn info(State(shared): Sandbox, Path(id): Path<String>) -> Answer {
@@ -176,47 +179,6 @@ fn set_active(shared: &Shared, id: &str, active: bool) -> Answer {
         }
     });
     no_content()
-}
-
-/// A product as orders show it.
-pub(super) fn product_brief(product: &Product) -> Value {
-    json!({
-        "name_id": product.name_id, "name": product.name, "type": "ssl_certificate",
-        "validation_type": product.validation.text(),
-        "validation_name": product.validation.text().to_uppercase(),
-        "validation_description": description(product.validation.text()),
-    })
-}
-
-fn product_item(shared: &Shared, product: &Product) -> Value {
-    let hashes = ["256", "384", "512"].map(|bits| json!({ "id": format!("sha{bits}"), "name": format!("SHA-{bits}") }));
-    let ca = &shared.authority;
-    json!({
-        "group_name": product.group(), "name_id": product.name_id, "name": product.name, "type": "ssl_certificate",
-        "validation_type": product.validation.text(), "validation_name": product.validation.text().to_uppercase(),
-        "validation_description": description(product.validation.text()), "allowed_container_ids": [1],
-        "allowed_validity_years": [1, 2, 3], "allowed_order_validity_years": [1, 2, 3],
-        "signature_hash_types": { "allowed_hash_types": hashes, "default_hash_type_id": "sha256" },
-        "allowed_ca_certs": [{ "id": ca.intermediate_id(), "name": ca.intermediate_name() }], "csr_required": true,
-    })
-}
-
-pub(super) async fn products(State(shared): Sandbox) -> Answer {
-    let items: Vec<Value> = shared.config.products.iter().map(|product| product_item(&shared, product)).collect();
-    ok(json!({ "products": items }))
-}
-
-pub(super) async fn product(State(shared): Sandbox, Path(name_id): Path<String>) -> Answer {
-    let product = shared.config.product(&name_id).ok_or_else(|| not_found("product"))?;
-    let mut item = product_item(&shared, product);
-    item["duplicates_allowed"] = json!(true);
-    item["max_multi_year_order_validity_years"] = json!(3);
-    item["additional_dns_names_allowed"] = json!(product.max_names > 1);
-    item["increased_compatibility_allowed"] = json!(false);
-    item["custom_expiration_date_allowed"] = json!(true);
-    item["allow_auto_renew"] = json!(true);
-    item["server_platforms"] = [-1, 2, 45].into_iter().map(super::orders::platform).collect();
-    ok(item)
 }
 
 pub(super) async fn me(Extension(Caller(key)): Extension<Caller>) -> Answer {

@@ -22,10 +22,14 @@ use crate::{
     names,
     store::Store,
     va::{self, CaaVerdict, Verdict},
+    validity::longest_public,
 };
 
 /// So many names are looked up at once for one order.
 const AT_ONCE: usize = 64;
+/// How long earlier certificates live on after a reissue without one of their names ("Reissue certificates": within
+/// 72 hours), in seconds.
+const REVOKED_AFTER: i64 = 72 * 3_600;
 
 /// Everything the parts of a running sandbox share.
 pub(crate) struct Shared {
@@ -241,8 +245,11 @@ impl Shared {
         };
         let Ok(csr) = ca::Csr::parse(&certificate.csr) else { return Settled::Waiting };
         let not_before = start_of_day(now);
-        let not_after = later(days_later(not_before, certificate.days), -1).min(certificate.latest_end);
-        let issued = self.authority.issue(&ca::IssueRequest {
+        // The limits may have become shorter since the order.
+        let private = self.config.product(&order.product).is_some_and(|product| product.private);
+        let longest = if private { i64::MAX } else { longest_public(now) };
+        let not_after = later(days_later(not_before, certificate.days.min(longest)), -1).min(certificate.latest_end);
+        let issued = self.authority.issuing_with(&certificate.ca).issue(&ca::IssueRequest {
             csr: &csr,
             subject: ca::Subject {
                 common_name: &certificate.common_name,
@@ -277,9 +284,13 @@ impl Shared {
                 at: now,
             });
         }
+        if kind == Kind::Reissue {
+            sentence(order, id, now);
+        }
         if kind != Kind::Duplicate {
             order.primary = Some(id);
         }
+        order.before = None;
         order.ready_since = None;
         order.set_status("issued", now);
         Settled::Issued
@@ -294,6 +305,7 @@ impl Shared {
                 () = tokio::time::sleep(wait) => {}
             }
             let (checks, ready) = self.write(|state, now| {
+                state.revoke_due(now);
                 let due: Vec<u64> = state
                     .domains
                     .values()
@@ -334,8 +346,21 @@ impl Shared {
         let polls = state.domains.values().filter_map(|domain| domain.poll).map(|poll| poll.next);
         let delays = state.orders.values().filter_map(|order| order.ready_since).map(|since| self.issue_time(since));
         // An order that CAA holds back is tried again now and then.
-        let next = polls.chain(delays.filter(|at| *at > now)).min().unwrap_or(Timestamp::MAX);
+        let sentenced = state.orders.values().flat_map(|order| &order.certificates).filter_map(|one| one.revoke_at);
+        let next = polls.chain(delays.filter(|at| *at > now)).chain(sentenced).min().unwrap_or(Timestamp::MAX);
         let wait = next.as_millisecond().saturating_sub(now.as_millisecond()).clamp(10, 60_000);
         Duration::from_millis(wait.unsigned_abs())
+    }
+}
+
+/// A reissue that only adds names leaves the earlier certificates alone; one that leaves out or changes a name ends the
+/// original and every reissue and duplicate before it.
+fn sentence(order: &mut Order, new: u64, now: Timestamp) {
+    let (Some(old), Some(names)) = (order.primary(), order.certificate(new).map(|one| &one.dns_names)) else { return };
+    if old.dns_names.iter().all(|name| names.contains(name)) {
+        return;
+    }
+    for certificate in order.certificates.iter_mut().filter(|one| one.id != new && one.status == "issued") {
+        certificate.revoke_at.get_or_insert(later(now, REVOKED_AFTER));
     }
 }

@@ -129,7 +129,8 @@ impl Client {
     }
 
     /// Looks for an order by the id its caller gave it: among those with this common name that were placed at or after `since`
-    /// (with two days' allowance for clocks and zones). Reads the list to its end, which is seldom more than a page, and Order
+    /// (with two days' allowance for clocks and zones). Reads the list to its end, which is seldom more than a page (where the account
+    /// has a call for such ids, that is asked first), and Order
     /// info only of candidates whose list entry does not tell their id. An order may take a while to be listed: `None`
     /// soon after an unknown outcome is no proof that there is none.
     ///
@@ -141,6 +142,19 @@ impl Client {
         common_name: &str,
         since: Timestamp,
     ) -> Result<Option<Order>> {
+        let earliest = since - CLOCK_SKEW;
+        let too_early = |order: &Order| {
+            let placed = order.date_created.as_ref().and_then(Moment::timestamp);
+            placed.is_some_and(|placed| placed < earliest)
+        };
+        if let Some(order) = self.order_by_alternative_id(id).await {
+            // Where the order does not tell the id, all else has to fit.
+            let named = order.certificate.as_ref().and_then(|certificate| certificate.common_name.as_deref());
+            let fits = named.is_some_and(|named| named.eq_ignore_ascii_case(common_name)) && !too_early(&order);
+            if order.alternative_order_id.as_deref().map_or(fits, |other| other == id) {
+                return Ok(Some(order));
+            }
+        }
         let filters = [("common_name", common_name)];
         let names = filter_names(&filters);
         let call = orders(&names, &filters).query("limit", 1000);
@@ -148,10 +162,8 @@ impl Client {
         if let Some(found) = listed.iter().find(|order| order.alternative_order_id.as_deref() == Some(id)) {
             return Ok(Some(found.clone()));
         }
-        let earliest = since - CLOCK_SKEW;
         for candidate in listed.iter().filter(|order| order.alternative_order_id.is_none()) {
-            let placed = candidate.date_created.as_ref().and_then(Moment::timestamp);
-            if placed.is_some_and(|placed| placed < earliest) {
+            if too_early(candidate) {
                 continue;
             }
             let order = self.order(candidate.id).await?;
@@ -160,6 +172,14 @@ impl Client {
             }
         }
         Ok(None)
+    }
+
+    /// The order of an alternative id by the one call for it, which no page documents and a client in use makes. `None` where
+    /// there is no such call or no such order; then the list tells.
+    async fn order_by_alternative_id(&self, id: &str) -> Option<Order> {
+        let call = Call::get(format!("/order/alternate/{id}"));
+        let found = self.list::<StatusChange>(call, "orders").await.ok()?.items.into_iter().next()?;
+        self.order(found.order_id).await.ok()
     }
 
     /// What an order still needs: the best single call to learn its open domains (API page "Order validation status").

@@ -1,9 +1,9 @@
 //! Bringing the certificate home: fetched, found to be ours, and written where it is wanted.
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, process::Stdio, time::Duration};
 
 use certcentral::DownloadFormat;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{
     jittered,
@@ -14,8 +14,12 @@ use crate::{
     error::{Error, Result},
     event::Event,
     key::PrivateKey,
-    state::Entry,
+    request::Deploy,
+    state::{Actor, Entry, Waiting},
 };
+
+/// How often a deploy command is run before somebody is asked to look at it.
+const DEPLOY_ATTEMPTS: u32 = 3;
 
 impl Worker<'_> {
     /// Fetches the certificate. CertCentral has been seen to give the wrong one when several are fetched quickly, so
@@ -95,6 +99,71 @@ impl Worker<'_> {
         self.record(Entry::Stored).await?;
         self.tell(&Event::Stored { dir });
         Ok(Progress::Made)
+    }
+
+    /// Runs the deploy command until it succeeds, a few times; then somebody has to look at it.
+    pub(super) async fn deploy(&mut self) -> Result<Progress> {
+        let deploy = self.run.request.deploy.clone().expect("the step needs it");
+        let command = deploy.command.join(" ");
+        self.record(Entry::Deploying).await?;
+        let mut reason = String::new();
+        for attempt in 1..=DEPLOY_ATTEMPTS {
+            let began = Instant::now();
+            match self.run_command(&deploy).await {
+                Ok(()) => {
+                    self.record(Entry::Deployed).await?;
+                    self.tell(&Event::Deployed { command, seconds: began.elapsed().as_secs_f64() });
+                    return Ok(Progress::Made);
+                }
+                Err(why) => reason = why,
+            }
+            if attempt < DEPLOY_ATTEMPTS {
+                self.tell(&Event::Trouble { message: format!("deploying by `{command}`: {reason}; trying again") });
+                sleep(jittered(Duration::from_secs(1) * 2u32.pow(attempt - 1))).await;
+            }
+        }
+        self.record(Entry::DeployFailed { reason: reason.clone() }).await?;
+        let what = format!("`{command}`: {reason}; the certificate itself is stored");
+        self.blocked(Waiting { on: Actor::Deployment, what }).await
+    }
+
+    /// Runs it once, in a process group of its own, so that nothing of it outlives its time.
+    async fn run_command(&self, deploy: &Deploy) -> Result<(), String> {
+        let (program, arguments) = deploy.command.split_first().ok_or("the command is empty")?;
+        let mut command = tokio::process::Command::new(program);
+        command.args(arguments).env("DCV_RUN", self.run.id.as_str()).env("DCV_NAMES", self.names().join(" "));
+        command.env("DCV_NAME", self.names().first().map_or("", String::as_str));
+        if let Some(id) = self.run.order_id {
+            command.env("DCV_ORDER", id.to_string());
+        }
+        if let Some(output) = &self.run.request.output {
+            command.env("DCV_DIR", &output.dir);
+        }
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).process_group(0);
+        let child = command.spawn().map_err(|e| format!("`{program}` cannot be run: {e}"))?;
+        let group = child.id().and_then(|id| rustix::process::Pid::from_raw(i32::try_from(id).ok()?));
+        let ended = timeout(deploy.timeout, child.wait_with_output()).await;
+        let Ok(ended) = ended else {
+            if let Some(group) = group {
+                // It may have ended just now.
+                let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+            }
+            return Err(format!("not done after {:?}; it was killed", deploy.timeout));
+        };
+        let output = ended.map_err(|e| e.to_string())?;
+        if output.status.success() {
+            return Ok(());
+        }
+        let said = String::from_utf8_lossy(&output.stderr);
+        let last: String = said
+            .lines()
+            .rev()
+            .find(|line| !line.trim().is_empty())
+            .unwrap_or("it said nothing")
+            .chars()
+            .take(200)
+            .collect();
+        Err(format!("{}: {last}", output.status))
     }
 }
 

@@ -94,6 +94,7 @@ impl<'a> Worker<'a> {
                 Step::Follow => self.follow().await?,
                 Step::Download => self.download().await?,
                 Step::Store => self.store().await?,
+                Step::Deploy => self.deploy().await?,
                 Step::Retract(proofs) => self.retract(proofs).await?,
                 Step::Close => {
                     self.record(Entry::Closed).await?;
