@@ -1,7 +1,6 @@
 //! The account itself: organizations and their validation, products, and the caller's user.
 
 use axum::{
-    Extension,
     body::Bytes,
     extract::{Path, RawQuery, State},
     http::HeaderMap,
@@ -10,7 +9,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
-    Answer, ApiError, Caller, Sandbox, bad_request, created,
+    Answer, ApiError, Sandbox, bad_request, created,
     csv::listed,
     domains::description,
     id_of,
@@ -20,13 +19,16 @@ use super::{
     query::{Fields, Query},
 };
 use crate::{
-    account::{Organization, OrganizationValidation, Role},
+    account::{Organization, OrganizationValidation},
     clock::{days_later, stamp},
     state::{State as Files, life::Shared},
 };
 
 /// How long an organization validation counts (BR 4.2.1 since 15 March 2026), in days.
 const REUSE_DAYS: i64 = 398;
+
+/// Fields of an organization that some write as numbers.
+pub(super) const TEXTS: [&str; 2] = ["zip", "telephone"];
 
 /// The user of a key.
 pub(super) fn user(id: u64) -> Value {
@@ -104,7 +106,7 @@ pub(super) async fn validation(State(shared): Sandbox, Path(id): Path<String>) -
 }
 
 pub(super) async fn add(State(shared): Sandbox, body: Bytes) -> Answer {
-    let input = Input::required(&body)?;
+    let input = Input::required(&body)?.with_texts(&TEXTS);
     let id = shared.write(|state, _| enter(state, &input))?;
     created(json!({ "id": id }))
 }
@@ -179,18 +181,4 @@ fn set_active(shared: &Shared, id: &str, active: bool) -> Answer {
         }
     });
     no_content()
-}
-
-pub(super) async fn me(Extension(Caller(key)): Extension<Caller>) -> Answer {
-    let (role_id, role) = match key.role {
-        Role::Administrator => (1, "Administrator"),
-        Role::Orders | Role::OrdersDomainsOrganizations => (4, "Manager"),
-        Role::ViewOnly => (2, "Limited User"),
-    };
-    ok(json!({
-        "id": key.user_id, "username": "sandbox", "account_id": 1, "first_name": "Sandbox", "last_name": "User",
-        "email": "user@example.com", "job_title": "Engineer", "telephone": "801-555-0100", "status": "active",
-        "container": container(), "access_roles": [{ "id": role_id, "name": role }], "type": "standard",
-        "has_container_assignments": false,
-    }))
 }
