@@ -4,6 +4,7 @@
 
 mod again;
 mod certificates;
+mod containers;
 mod control;
 mod csv;
 mod domains;
@@ -179,10 +180,14 @@ fn router(shared: Arc<Shared>) -> Router {
         .route("/domain/{id}/activate", put(domains::activate))
         .route("/domain/{id}/deactivate", put(domains::deactivate))
         .route("/organization", get(organizations::list).post(organizations::add))
+        .route("/organization/potential-approvers", get(organizations::potential_approvers))
         .route("/organization/{id}", get(organizations::info))
         .route("/organization/{id}/validation", get(organizations::validation).post(organizations::submit))
         .route("/organization/{id}/activate", put(organizations::activate))
         .route("/organization/{id}/deactivate", put(organizations::deactivate))
+        .route("/container", get(containers::list))
+        .route("/container/{id}", get(containers::info))
+        .route("/container/{id}/children", get(containers::children))
         .route("/request", get(requests::list))
         .route("/request/{id}", get(requests::info))
         .route("/request/{id}/status", put(requests::update_status))

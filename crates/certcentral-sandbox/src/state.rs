@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    account::{Config, Organization, Scope, Validation},
+    account::{Config, Contact, Organization, Scope, Validation},
     clock::{days_later, later},
     names::{self, Name},
 };
@@ -255,6 +255,9 @@ pub(crate) struct Order {
     pub(crate) echo: BTreeMap<String, Value>,
     #[serde(default)]
     pub(crate) notes: Vec<String>,
+    /// The people the order named, by `contact_type`.
+    #[serde(default)]
+    pub(crate) contacts: Vec<(String, Contact)>,
     /// What a reissue that is canceled or rejected gives back.
     #[serde(default)]
     pub(crate) before: Option<Before>,
