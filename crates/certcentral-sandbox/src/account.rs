@@ -171,6 +171,8 @@ pub struct Switches {
     pub validation_ids: IdType,
     /// What status-changes says when nothing changed.
     pub no_changes: NoChanges,
+    /// What creating an organization says that the account has already.
+    pub duplicate_organization: DuplicateOrganization,
     /// How long a change stays out of status-changes, in seconds.
     pub status_change_delay_seconds: u32,
     /// Accept names below top level names that the public suffix list does not know, such as `.test`.
@@ -184,6 +186,7 @@ impl Default for Switches {
             order_domains: OrderDomains::Name,
             validation_ids: IdType::String,
             no_changes: NoChanges::EmptyObject,
+            duplicate_organization: DuplicateOrganization::Refused,
             status_change_delay_seconds: 0,
             unlisted_suffixes: false,
         }
@@ -232,6 +235,16 @@ pub enum NoChanges {
     EmptyList,
 }
 
+/// `POST organization` with the details of an organization that is already there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DuplicateOrganization {
+    /// 400 (today).
+    Refused,
+    /// 201 with the id of the oldest (earlier copies). Orders always do that.
+    Reused,
+}
+
 /// How far one kind of organization validation is.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case", tag = "status", deny_unknown_fields)]
@@ -269,6 +282,9 @@ pub struct Organization {
     /// Street.
     #[serde(default)]
     pub address: String,
+    /// More of the street.
+    #[serde(default)]
+    pub address2: String,
     /// Postal code.
     #[serde(default)]
     pub zip: String,
@@ -290,6 +306,57 @@ pub struct Organization {
     /// EV validation, if ever asked for.
     #[serde(default)]
     pub ev: Option<OrganizationValidation>,
+    /// Other validations it was submitted for (`cs`, `ev_cs`, `ds`, `smime`); they stay pending.
+    #[serde(default)]
+    pub other: std::collections::BTreeSet<String>,
+    /// Who speaks for it.
+    #[serde(default)]
+    pub contact: Option<Contact>,
+    /// Who may approve its EV orders (verified contacts).
+    #[serde(default)]
+    pub approvers: Vec<Contact>,
+    /// When it was entered; organizations of the configuration were there before.
+    #[serde(default)]
+    pub created: Option<Timestamp>,
+}
+
+/// A person.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Contact {
+    /// Id of the contact, which is not that of a user.
+    pub id: u64,
+    /// Id of the user, if the person is one.
+    pub user_id: Option<u64>,
+    /// Given name.
+    pub first_name: String,
+    /// Family name.
+    pub last_name: String,
+    /// Mail address.
+    pub email: String,
+    /// What they do.
+    pub job_title: String,
+    /// Telephone.
+    pub telephone: String,
+    /// Telephone extension.
+    pub telephone_extension: String,
+}
+
+impl Contact {
+    /// The one person that every user of the sandbox is.
+    pub(crate) fn user(id: u64, user_id: u64) -> Self {
+        let text = str::to_owned;
+        Self {
+            id,
+            user_id: Some(user_id),
+            first_name: text("Sandbox"),
+            last_name: text("User"),
+            email: text("user@example.com"),
+            job_title: text("Engineer"),
+            telephone: text("801-555-0100"),
+            telephone_extension: String::new(),
+        }
+    }
 }
 
 impl Organization {
@@ -307,6 +374,7 @@ impl Organization {
             assumed_name: None,
             active: true,
             address: "333 S 520 W".to_owned(),
+            address2: String::new(),
             zip: "84042".to_owned(),
             city: "Lindon".to_owned(),
             state: "Utah".to_owned(),
@@ -314,6 +382,18 @@ impl Organization {
             telephone: "801-555-0100".to_owned(),
             ov: Some(OrganizationValidation::Pending),
             ev: Some(OrganizationValidation::Pending),
+            other: std::collections::BTreeSet::new(),
+            contact: None,
+            approvers: Vec::new(),
+            created: None,
+        }
+    }
+
+    /// Name and assumed name.
+    pub(crate) fn display_name(&self) -> String {
+        match &self.assumed_name {
+            Some(assumed) => format!("{} ({assumed})", self.name),
+            None => self.name.clone(),
         }
     }
 }

@@ -38,6 +38,11 @@ const FILE: &str = "authority.pem";
 const OID_CERTIFICATE_POLICIES: &[u64] = &[2, 5, 29, 32];
 /// CA/Browser Forum: organization validated (Baseline Requirements 7.1.6.1).
 const OID_ORGANIZATION_VALIDATED: &[u64] = &[2, 23, 140, 1, 2, 2];
+/// CA/Browser Forum: extended validation.
+const OID_EXTENDED_VALIDATED: &[u64] = &[2, 23, 140, 1, 1];
+const OID_SERIAL_NUMBER: &[u64] = &[2, 5, 4, 5];
+const OID_BUSINESS_CATEGORY: &[u64] = &[2, 5, 4, 15];
+const OID_JURISDICTION_COUNTRY: &[u64] = &[1, 3, 6, 1, 4, 1, 311, 60, 2, 1, 3];
 
 /// Why the CA cannot sign or cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -102,6 +107,15 @@ pub struct Subject<'a> {
     pub country: &'a str,
 }
 
+/// What an EV certificate says of its subject beside the rest (EV Guidelines 7.1.4.2).
+#[derive(Clone, Copy, Debug)]
+pub struct Extended<'a> {
+    /// Number in the register of companies.
+    pub registration_number: &'a str,
+    /// Country of that register, two letters.
+    pub jurisdiction: &'a str,
+}
+
 /// What to sign.
 #[derive(Clone, Copy, Debug)]
 pub struct IssueRequest<'a> {
@@ -120,6 +134,8 @@ pub struct IssueRequest<'a> {
     pub signature_hash: &'a str,
     /// Whether the extended key usage is only serverAuth, or clientAuth too.
     pub server_auth_only: bool,
+    /// What an EV certificate says beside that; none for OV.
+    pub extended: Option<Extended<'a>>,
 }
 
 /// A certificate that was signed.
@@ -233,7 +249,7 @@ impl Issuing {
     pub fn issue(&self, request: &IssueRequest<'_>) -> Result<Issued, Error> {
         let mut params = CertificateParams::default();
         set_validity(&mut params, request.not_before, request.not_after)?;
-        params.distinguished_name = subject(&request.subject)?;
+        params.distinguished_name = subject(&request.subject, request.extended.as_ref())?;
         for name in request.dns_names {
             let value = name.as_str().try_into();
             let value = value.map_err(|_| Error::Value { field: "dns_names", value: name.clone() })?;
@@ -251,7 +267,8 @@ impl Issuing {
             params.extended_key_usages.push(ExtendedKeyUsagePurpose::ClientAuth);
         }
         params.use_authority_key_identifier_extension = true;
-        params.custom_extensions = vec![policies()];
+        let policy = if request.extended.is_some() { OID_EXTENDED_VALIDATED } else { OID_ORGANIZATION_VALIDATED };
+        params.custom_extensions = vec![policies(&[policy])];
         let certificate = params.signed_by(request.csr, &self.issuer)?;
         Ok(Issued {
             leaf_pem: certificate.pem(),
@@ -299,7 +316,7 @@ impl File {
             let mut params = ca_params(name, BasicConstraints::Constrained(0), now, 10)?;
             params.use_authority_key_identifier_extension = true;
             params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-            params.custom_extensions = vec![policies()];
+            params.custom_extensions = vec![policies(&[OID_ORGANIZATION_VALIDATED, OID_EXTENDED_VALIDATED])];
             self.certificates.push(params.signed_by(&key, &root)?.pem());
             self.keys.push(key.serialize_pem());
         }
@@ -335,12 +352,20 @@ fn ca_params(
     Ok(params)
 }
 
-fn subject(subject: &Subject<'_>) -> Result<DistinguishedName, Error> {
+fn subject(subject: &Subject<'_>, extended: Option<&Extended<'_>>) -> Result<DistinguishedName, Error> {
+    let printable = |field: &'static str, text: &str| match text.try_into() {
+        Ok(text) => Ok(DnValue::PrintableString(text)),
+        Err(_) => Err(Error::Value { field, value: text.to_owned() }),
+    };
     let mut name = DistinguishedName::new();
-    let country = subject.country.to_ascii_uppercase();
-    let printable = country.as_str().try_into();
-    let printable = printable.map_err(|_| Error::Value { field: "country", value: country.clone() })?;
-    name.push(DnType::CountryName, DnValue::PrintableString(printable));
+    if let Some(extended) = extended {
+        let custom = |oid: &[u64]| DnType::CustomDnType(oid.to_vec());
+        name.push(custom(OID_BUSINESS_CATEGORY), "Private Organization");
+        let country = extended.jurisdiction.to_ascii_uppercase();
+        name.push(custom(OID_JURISDICTION_COUNTRY), printable("jurisdiction", &country)?);
+        name.push(custom(OID_SERIAL_NUMBER), printable("registration_number", extended.registration_number)?);
+    }
+    name.push(DnType::CountryName, printable("country", &subject.country.to_ascii_uppercase())?);
     let rest = [
         (DnType::StateOrProvinceName, subject.state),
         (DnType::LocalityName, subject.city),
@@ -353,12 +378,14 @@ fn subject(subject: &Subject<'_>) -> Result<DistinguishedName, Error> {
     Ok(name)
 }
 
-fn policies() -> CustomExtension {
+fn policies(oids: &[&[u64]]) -> CustomExtension {
     let content = yasna::construct_der(|writer| {
         writer.write_sequence(|writer| {
-            writer.next().write_sequence(|writer| {
-                writer.next().write_oid(&yasna::models::ObjectIdentifier::from_slice(OID_ORGANIZATION_VALIDATED));
-            });
+            for oid in oids {
+                writer.next().write_sequence(|writer| {
+                    writer.next().write_oid(&yasna::models::ObjectIdentifier::from_slice(oid));
+                });
+            }
         });
     });
     CustomExtension::from_oid_content(OID_CERTIFICATE_POLICIES, content)

@@ -1,5 +1,5 @@
-//! The account as a whole: its details, users, divisions and own fields. Of no use to domain validation, but the first thing that
-//! many clients ask for. ("Account details", "List containers", "My user info" of the API.)
+//! The account as a whole: its details, users and own fields. Of no use to domain validation, but the first thing that
+//! many clients ask for. ("Account details", "My user info" of the API.)
 
 use axum::{
     Extension,
@@ -59,36 +59,6 @@ pub(super) async fn users(State(shared): Sandbox, RawQuery(query): RawQuery) -> 
     keys.dedup_by_key(|key| key.user_id);
     let rows = keys.into_iter().map(|key| (Fields::from([("id", vec![key.user_id.to_string()])]), user(key)));
     ok(Query::parse(query.as_deref()).page("users", rows.collect()))
-}
-
-fn division() -> Value {
-    json!({
-        "id": 1, "public_id": "sandbox", "name": "Sandbox", "description": "The account's only division", "parent_id": 0,
-        "template_id": 5, "ekey": "", "has_logo": false, "is_active": true, "allowed_domain_names": [],
-    })
-}
-
-pub(super) async fn containers() -> Answer {
-    ok(json!({ "containers": [division()] }))
-}
-
-pub(super) async fn container_info(Path(id): Path<String>) -> Answer {
-    if id == "1" { ok(division()) } else { Err(not_found("container")) }
-}
-
-pub(super) async fn children(Path(id): Path<String>) -> Answer {
-    if id == "1" { ok(json!({ "containers": [] })) } else { Err(not_found("container")) }
-}
-
-pub(super) async fn organizations_of_container(State(shared): Sandbox, Path(id): Path<String>) -> Answer {
-    if id != "1" {
-        return Err(not_found("container"));
-    }
-    ok(shared.read(|state, _| {
-        let active = state.organizations.values().filter(|organization| organization.active);
-        let rows = active.map(|one| json!({ "id": one.id, "name": one.name, "display_name": one.name }));
-        json!({ "organizations": rows.collect::<Value>() })
-    }))
 }
 
 /// Replaces the CSR of a pending order.

@@ -17,13 +17,13 @@ use super::{
     Answer, ApiError, Caller, Sandbox, UNEXPLAINED, bad_request,
     input::Input,
     no_content, not_found, ok,
-    organizations::{user, validations},
+    organizations::{person, user, validations},
     placing::{invalid_method, method_of},
     products::product_brief,
     query::Query,
 };
 use crate::{
-    account::{CheckAnswer, IdType, Validation},
+    account::{CheckAnswer, Contact, IdType, Validation},
     clock::{date, stamp},
     names,
     state::{
@@ -114,7 +114,7 @@ fn full(shared: &Shared, state: &Files, order: &Order, caa: bool, now: Timestamp
     set(&mut map, "order_valid_till", date(order.valid_till));
     if let Some(organization) = state.organizations.get(&order.organization) {
         let mut brief = json!({
-            "id": organization.id, "name": organization.name, "display_name": organization.name,
+            "id": organization.id, "name": organization.name, "display_name": organization.display_name(),
             "is_active": organization.active, "city": organization.city, "state": organization.state,
             "country": organization.country,
         });
@@ -132,12 +132,15 @@ fn full(shared: &Shared, state: &Files, order: &Order, caa: bool, now: Timestamp
     if let Some(product) = shared.config.product(&order.product) {
         set(&mut map, "product", product_brief(product));
     }
-    let contact = json!({
-        "first_name": "Sandbox", "last_name": "User", "email": "user@example.com", "job_title": "Engineer",
-        "telephone": "801-555-0100",
-    });
-    set(&mut map, "organization_contact", contact.clone());
-    set(&mut map, "technical_contact", contact);
+    let organization = state.organizations.get(&order.organization);
+    let named = |kind: &str| order.contacts.iter().find(|(known, _)| known == kind).map(|(_, contact)| contact.clone());
+    let contact = named("organization_contact").or(organization.and_then(|one| one.contact.clone()));
+    let contact = contact.unwrap_or_else(|| Contact::user(0, order.user));
+    // The technical contact is the organization's unless the order names another.
+    set(&mut map, "technical_contact", person(&named("technical_contact").unwrap_or_else(|| contact.clone())));
+    set(&mut map, "organization_contact", person(&contact));
+    let approvers = organization.map(|one| one.approvers.iter().map(person).collect::<Vec<_>>()).unwrap_or_default();
+    set(&mut map, "verified_contacts", approvers);
     set(&mut map, "user", user(order.user));
     let requests = order.requests.iter().filter_map(|id| state.requests.get(id)).map(|request| {
         json!({
@@ -213,12 +216,16 @@ pub(super) async fn validation(State(shared): Sandbox, Path(id): Path<String>) -
                 "blacklist_fraud": done, "request_authenticity": done,
             });
             if wanted == "ev" {
+                let known = organization.map(|one| one.approvers.clone()).filter(|known| !known.is_empty());
+                let known = known.unwrap_or_else(|| vec![Contact::user(0, order.user)]);
                 let approval = if order.ev_approved { "approved" } else { "pending" };
-                check["verified_contacts"] = json!([{
-                    "user_id": id(order.user), "name": "Sandbox User", "first_name": "Sandbox", "last_name": "User",
-                    "job_title": "Engineer", "telephone": "801-555-0100", "email": "user@example.com",
-                    "status": approval,
-                }]);
+                let contacts = known.iter().map(|contact| {
+                    let mut item = person(contact);
+                    item["user_id"] = contact.user_id.map_or(Value::Null, &id);
+                    item["status"] = json!(approval);
+                    item
+                });
+                check["verified_contacts"] = contacts.collect();
             }
         }
         let names = order.entries.iter().map(|entry| {

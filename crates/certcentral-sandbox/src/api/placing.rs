@@ -83,8 +83,9 @@ pub(super) async fn place(
     let approved = approved(config, &input);
 
     let (order_id, request) = shared.write(|state, now| {
-        let organization = organization_of(state, &input)?;
         let renewal_of = renewed(state, &input)?;
+        let contacts = organizations::contacts_of(state, &input)?;
+        let organization = organization_of(state, &input, now)?;
         let order_id = state.next_id();
         let order = Order {
             id: order_id,
@@ -114,9 +115,11 @@ pub(super) async fn place(
                 .filter_map(|field| Some((field.to_owned(), input.value(field)?.clone())))
                 .collect(),
             notes: Vec::new(),
+            contacts: Vec::new(),
             before: None,
         };
         state.orders.insert(order_id, order);
+        organizations::involve(state, order_id, contacts);
         if let Some(old) = renewal_of.and_then(|id| state.orders.get_mut(&id)) {
             old.renewed = true;
         }
@@ -336,7 +339,7 @@ pub(super) fn certificate_of(
 }
 
 /// The organization a body names by id, or describes.
-fn organization_of(state: &mut Files, input: &Input) -> Result<u64, ApiError> {
+fn organization_of(state: &mut Files, input: &Input, now: Timestamp) -> Result<u64, ApiError> {
     if let Some(id) = input.id("organization.id") {
         return match state.organizations.get(&id) {
             Some(organization) if organization.active => Ok(id),
@@ -345,7 +348,7 @@ fn organization_of(state: &mut Files, input: &Input) -> Result<u64, ApiError> {
         };
     }
     match input.part("organization").filter(|part| part.text("name").is_some()) {
-        Some(part) => organizations::enter(state, &part.with_texts(&organizations::TEXTS)),
+        Some(part) => organizations::find_or_enter(state, &part.with_texts(&organizations::TEXTS), now),
         None => Err(missing("organization")),
     }
 }

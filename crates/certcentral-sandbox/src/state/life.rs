@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 
 use super::{DcvMethod, Entry, Issue, Kind, Order, Poll, Proven, State};
 use crate::{
-    account::Config,
+    account::{Config, Validation},
     api::Seen,
     ca,
     clock::{Clock, days_later, later, start_of_day},
@@ -27,9 +27,6 @@ use crate::{
 
 /// So many names are looked up at once for one order.
 const AT_ONCE: usize = 64;
-/// How long earlier certificates live on after a reissue without one of their names ("Reissue certificates": within
-/// 72 hours), in seconds.
-const REVOKED_AFTER: i64 = 72 * 3_600;
 
 /// Everything the parts of a running sandbox share.
 pub(crate) struct Shared {
@@ -249,6 +246,7 @@ impl Shared {
         let private = self.config.product(&order.product).is_some_and(|product| product.private);
         let longest = if private { i64::MAX } else { longest_public(now) };
         let not_after = later(days_later(not_before, certificate.days.min(longest)), -1).min(certificate.latest_end);
+        let registration = organization.id.to_string();
         let issued = self.authority.issuing_with(&certificate.ca).issue(&ca::IssueRequest {
             csr: &csr,
             subject: ca::Subject {
@@ -263,6 +261,8 @@ impl Shared {
             not_after,
             signature_hash: &certificate.signature_hash,
             server_auth_only: !certificate.client_auth,
+            extended: (order.validation == Validation::Ev)
+                .then_some(ca::Extended { registration_number: &registration, jurisdiction: &organization.country }),
         });
         let issued = match issued {
             Ok(issued) => issued,
@@ -285,7 +285,7 @@ impl Shared {
             });
         }
         if kind == Kind::Reissue {
-            sentence(order, id, now);
+            order.sentence(id, now);
         }
         if kind != Kind::Duplicate {
             order.primary = Some(id);
@@ -350,17 +350,5 @@ impl Shared {
         let next = polls.chain(delays.filter(|at| *at > now)).chain(sentenced).min().unwrap_or(Timestamp::MAX);
         let wait = next.as_millisecond().saturating_sub(now.as_millisecond()).clamp(10, 60_000);
         Duration::from_millis(wait.unsigned_abs())
-    }
-}
-
-/// A reissue that only adds names leaves the earlier certificates alone; one that leaves out or changes a name ends the
-/// original and every reissue and duplicate before it.
-fn sentence(order: &mut Order, new: u64, now: Timestamp) {
-    let (Some(old), Some(names)) = (order.primary(), order.certificate(new).map(|one| &one.dns_names)) else { return };
-    if old.dns_names.iter().all(|name| names.contains(name)) {
-        return;
-    }
-    for certificate in order.certificates.iter_mut().filter(|one| one.id != new && one.status == "issued") {
-        certificate.revoke_at.get_or_insert(later(now, REVOKED_AFTER));
     }
 }
