@@ -47,7 +47,7 @@ fn page(asked: &Asked, all: Vec<Value>) -> Answer {
 fn linode(account: &mut Account, asked: &Asked) -> Answer {
     let scopes = match asked.header("authorization") {
         "Bearer planted-token" => "domains:read_write",
-        "Bearer planted-reader" => "domains:read_only linodes:read_write",
+        "Bearer planted-reader" => "domains:read_only, linodes:read_write",
         other => return errors(401, &format!("Invalid Token {other}")),
     };
     let answer = match asked.route() {
@@ -76,6 +76,7 @@ fn linode(account: &mut Account, asked: &Asked) -> Answer {
                 return errors(404, "Not found");
             };
             let text = |name: &str| asked.json[name].as_str().unwrap_or_default().to_owned();
+            assert_ne!(asked.json["name"], "", "a name has at least one character");
             let ttl = u32::try_from(asked.json["ttl_sec"].as_u64().unwrap_or_default()).expect("a TTL");
             match account.add(&zone, &absolute(&text("name"), &zone), &text("type"), &text("target"), ttl) {
                 Ok(row) => Answer::new(200, shown(&row)),
