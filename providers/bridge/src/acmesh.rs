@@ -9,8 +9,7 @@
 //! environment. With `acme_sh`, what acme.sh has saved beside itself (`account.conf`) is read, too. Nothing is saved there: what
 //! acme.sh would keep for its next run stays where the configuration has it.
 //!
-//! Many of these scripts remove every value at the name. Where a [`Dns`] is given, the others are put back; see
-//! [`crate`]'s module on texts. Scripts know no concurrency: they are run one after the other, over all processes on this machine.
+//! Many of these scripts remove every value at the name. Where a [`Dns`] is given, the others are put back. Scripts know no concurrency: they are run one after the other, over all processes on this machine.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -136,14 +135,14 @@ const HELPERS: [&str; 55] = [
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// The script.
-    script: PathBuf,
+    pub script: PathBuf,
     /// acme.sh itself.
-    acme_sh: Option<PathBuf>,
+    pub acme_sh: Option<PathBuf>,
     /// The variables that the script wants exported.
     #[serde(default)]
-    env: BTreeMap<String, Secret>,
+    pub env: BTreeMap<String, Secret>,
     /// How long a run may take, in seconds.
-    deadline: Option<u64>,
+    pub deadline: Option<u64>,
 }
 
 /// Sets the provider up; `dns` is where aliases are followed and name servers asked what is there.
@@ -226,8 +225,8 @@ impl TextHost for Script {
         self.run("look", "", "").await
     }
 
-    async fn turn(&self) -> Result<Option<std::fs::File>> {
-        turn(Path::new(&self.path)).await.map(Some)
+    async fn turn(&self) -> Option<std::fs::File> {
+        turn(Path::new(&self.path)).await
     }
 
     async fn tell(&self, act: Act, name: &str, text: &str) -> Result<()> {

@@ -33,7 +33,11 @@ _readaccountconf_mutable() { :; }
 _readdomainconf() { :; }
 
 if [ "$_dcv_acme_sh" ]; then
-  LE_WORKING_DIR=${LE_WORKING_DIR:-$(dirname -- "$_dcv_acme_sh")}
+  _dcv_home=$(dirname -- "$_dcv_acme_sh")
+  if [ -z "$LE_WORKING_DIR" ] && [ -f "$_dcv_home/account.conf" ]; then
+    LE_WORKING_DIR=$_dcv_home
+  fi
+  NO_TIMESTAMP=1
   # acme.sh runs the words it is given as a command: here one that does nothing.
   set -- :
   . "$_dcv_acme_sh" >/dev/null

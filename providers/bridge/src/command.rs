@@ -106,15 +106,15 @@ const ALIAS_AGE: Duration = Duration::from_secs(60);
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// The program and its arguments.
-    command: Vec<String>,
+    pub command: Vec<String>,
     /// Its environment.
     #[serde(default)]
-    env: BTreeMap<String, Secret>,
+    pub env: BTreeMap<String, Secret>,
     /// How long a run may take, in seconds.
-    deadline: Option<u64>,
+    pub deadline: Option<u64>,
     /// Whether it knows the verb `preflight`.
     #[serde(default)]
-    preflight: bool,
+    pub preflight: bool,
 }
 
 /// Sets the provider up; `dns` is where aliases are followed.

@@ -73,15 +73,15 @@ env = { API_TOKEN = { file = "/etc/dcv/dns.token" } }
 pub struct Config {
     /// The program.
     #[serde(alias = "EXEC_PATH")]
-    path: PathBuf,
+    pub path: PathBuf,
     /// How it is told.
     #[serde(default, alias = "EXEC_MODE")]
-    mode: Mode,
+    pub mode: Mode,
     /// Its environment.
     #[serde(default)]
-    env: BTreeMap<String, Secret>,
+    pub env: BTreeMap<String, Secret>,
     /// How long a run may take, in seconds.
-    deadline: Option<u64>,
+    pub deadline: Option<u64>,
 }
 
 /// Sets the provider up; `dns` is where aliases are followed and name servers asked what is there.
@@ -118,8 +118,8 @@ impl TextHost for Script {
         Ok(())
     }
 
-    async fn turn(&self) -> Result<Option<std::fs::File>> {
-        turn(self.program.path()).await.map(Some)
+    async fn turn(&self) -> Option<std::fs::File> {
+        turn(self.program.path()).await
     }
 
     async fn tell(&self, act: Act, name: &str, text: &str) -> Result<()> {

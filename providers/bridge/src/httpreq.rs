@@ -86,19 +86,19 @@ const LONGEST: u64 = 30;
 pub struct Config {
     /// URL of the server.
     #[serde(alias = "HTTPREQ_ENDPOINT")]
-    endpoint: String,
+    pub endpoint: String,
     /// What it is sent.
     #[serde(default, alias = "HTTPREQ_MODE")]
-    mode: Mode,
+    pub mode: Mode,
     /// User name for basic authentication.
     #[serde(alias = "HTTPREQ_USERNAME")]
-    username: Option<String>,
+    pub username: Option<String>,
     /// Password for basic authentication.
     #[serde(alias = "HTTPREQ_PASSWORD")]
-    password: Option<Secret>,
+    pub password: Option<Secret>,
     /// How long a request may take, in seconds.
     #[serde(alias = "HTTPREQ_HTTP_TIMEOUT")]
-    deadline: Option<u64>,
+    pub deadline: Option<u64>,
 }
 
 /// Sets the provider up; `dns` is where aliases are followed and name servers asked what is there.

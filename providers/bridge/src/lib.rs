@@ -6,7 +6,7 @@
 //! - [`acmesh`]: a `dns_*.sh` script of acme.sh.
 //!
 //! The last three know one text record at a time. What they do not promise by themselves (that a value which is there is not
-//! added again, that removing one leaves the others) is seen to here, by asking the zone's name servers; see [`texts`]. This
+//! added again, that removing one leaves the others) is seen to here, by asking the zone's name servers. This
 //! crate decides which program is run with which words, and what its end means; what happens in the zone is the program's.
 
 pub mod acmesh;
@@ -15,3 +15,5 @@ pub mod exec;
 pub mod httpreq;
 mod run;
 mod texts;
+
+pub use texts::Mode;

@@ -6,8 +6,8 @@
 use std::{
     collections::BTreeMap,
     fmt,
-    fs::File,
-    os::unix::process::ExitStatusExt,
+    fs::{File, TryLockError},
+    os::unix::{ffi::OsStrExt, process::ExitStatusExt},
     path::{Path, PathBuf},
     pin::pin,
     process::{ExitStatus, Stdio},
@@ -24,13 +24,15 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
     process::Command,
-    time::timeout,
+    time::{sleep, timeout},
 };
 
 /// How long a program may run, in seconds, unless the configuration says otherwise.
 const DEADLINE: u64 = 60;
 /// How long what a program has said may take to arrive after its end, when a daemon it left behind holds its output open.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+/// How long to wait before the lock of a script is tried again.
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 /// How much of what a program says is kept, in octets: the end.
 const KEPT: usize = 1 << 20;
 /// How much of it an error repeats.
@@ -146,7 +148,10 @@ impl Program {
         })
         .await;
         match ended {
-            Ok(Ok(status)) => Ok(Ended { status, stdout: said, stderr: complained }),
+            Ok(Ok(status)) => {
+                tracing::debug!(program = %name, %status, said = self.last_words(&complained, &said), "ended");
+                Ok(Ended { status, stdout: said, stderr: complained })
+            }
             Ok(Err(e)) => {
                 Err(ProviderError::new(ErrorKind::Unavailable, format!("`{name}` was lost sight of: {e}")).because(e))
             }
@@ -275,21 +280,30 @@ fn find(program: &Path) -> Option<PathBuf> {
     std::env::split_paths(&folders).map(|folder| folder.join(program)).find(can_be_run)
 }
 
-/// Waits for the turn to run what is in this file, on this machine: its writers knew of no others. The turn ends when the
-/// returned file is closed, whatever becomes of this process.
-pub(crate) async fn turn(file: &Path) -> Result<File> {
-    let path = file.to_owned();
-    let locked = tokio::task::spawn_blocking(move || {
-        let file = File::open(path)?;
-        file.lock()?;
-        Ok::<_, std::io::Error>(file)
-    });
-    let cannot = |e: &dyn fmt::Display| {
-        ProviderError::new(ErrorKind::Config, format!("`{}` cannot be locked for its turn: {e}", file.display()))
-    };
-    match locked.await {
-        Ok(Ok(file)) => Ok(file),
-        Ok(Err(e)) => Err(cannot(&e).because(e)),
-        Err(e) => Err(cannot(&e)),
+/// Waits for the turn to run a script, over all processes on this machine: its writers knew of no others. The turn ends when the
+/// returned file is closed, whatever becomes of this process. The lock is a file of its own, since scripts lock themselves to
+/// keep a second run away. Where none can be had the turns are those of this process alone.
+pub(crate) async fn turn(script: &Path) -> Option<File> {
+    let script = script.canonicalize().unwrap_or_else(|_| script.to_owned());
+    let path = std::env::temp_dir().join(lock_name(&script));
+    let opened = File::options().write(true).create(true).truncate(false).open(path);
+    let file = opened.inspect_err(|error| tracing::debug!(%error, "no lock file")).ok()?;
+    while let Err(error) = file.try_lock() {
+        if let TryLockError::Error(error) = error {
+            tracing::debug!(%error, "no lock");
+            return None;
+        }
+        sleep(LOCK_PAUSE).await;
     }
+    Some(file)
+}
+
+/// The same for the same script in every process and version.
+fn lock_name(script: &Path) -> String {
+    let hash = script
+        .as_os_str()
+        .as_bytes()
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
+    format!("dcv-script-{hash:016x}.lock")
 }

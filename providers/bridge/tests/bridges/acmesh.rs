@@ -42,7 +42,7 @@ _own_ready() {
 }
 
 _own_send() {
-  if ! nsupdate -k "$OWN_KEY" <<EOF
+  if ! nsupdate -v -k "$OWN_KEY" <<EOF
 server 127.0.0.1 $OWN_PORT
 $1
 send

@@ -51,7 +51,7 @@ for proof in told["proofs"]:
         data = 'TXT "%s"' % proof["value"].replace("\\", "\\\\").replace('"', '\\"')
     else:
         data = "CNAME " + proof["target"] + "."
-        there = subprocess.run(["dig", "@127.0.0.1", "-p", port, "+short", "+norec", name, "CNAME"],
+        there = subprocess.run(["dig", "@127.0.0.1", "-p", port, "+tcp", "+short", "+norec", name, "CNAME"],
                                capture_output=True, text=True, check=True).stdout.strip()
         if verb == "present" and there not in ("", proof["target"] + "."):
             fail("rejected", "it is an alias of " + there + " already", name)
@@ -63,7 +63,7 @@ if verb == "preflight":
     sys.exit(0)
 for zone, lines in changes.items():
     script = "server 127.0.0.1 %s\nzone %s\n%s\nsend\n" % (port, zone, "\n".join(lines))
-    subprocess.run(["nsupdate", "-k", os.environ["DNS_KEY"]], input=script, text=True, check=True)
+    subprocess.run(["nsupdate", "-v", "-k", os.environ["DNS_KEY"]], input=script, text=True, check=True)
 "#;
 
 struct World {

@@ -23,7 +23,7 @@ present) change="update add $2 60 TXT \"$value\"" ;;
 cleanup) change="update delete $2 TXT \"$value\"" ;;
 *) exit 64 ;;
 esac
-nsupdate -k "$NSUPDATE_KEY" <<EOF
+nsupdate -v -k "$NSUPDATE_KEY" <<EOF
 server 127.0.0.1 $NSUPDATE_PORT
 $change
 send
@@ -138,6 +138,17 @@ async fn a_refusal_is_told_in_the_servers_words() {
     assert!(text.contains("BADSIG") && text.contains(&format!("_dnsauth.{ZONE}")), "{text}");
     assert_eq!((error.kind, error.retry), (ErrorKind::Rejected, Retry::Yes), "a script gives no reasons");
     assert_eq!(world.bind.records(ZONE), Vec::<String>::new());
+}
+
+/// As flock(1) teaches it.
+#[tokio::test]
+async fn a_script_that_locks_itself_is_not_in_its_own_way() {
+    let scripts = Scripts::new();
+    let script = "#!/bin/bash\n[ \"$LOCKED\" = \"$0\" ] || exec env LOCKED=\"$0\" flock -en \"$0\" \"$0\" \"$@\"\necho ran >\"$0.ran\"\n";
+    let path = scripts.add("update-dns.sh", script);
+    let provider = from_config(config(&format!("path = '{}'", path.display())), None).await.expect("it is set up");
+    provider.present(&[txt("_dnsauth.example.com", "v")]).await.expect("presented");
+    assert!(scripts.path().join("update-dns.sh.ran").exists());
 }
 
 #[tokio::test]

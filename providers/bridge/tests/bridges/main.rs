@@ -1,4 +1,7 @@
 //! The bridges, with real programs, scripts and servers at their other ends.
+//!
+//! `nsupdate` and `dig` use TCP here: their UDP sockets share ports (SO_REUSEPORT), and one of another test would now and then
+//! catch a question to the server.
 
 mod acmesh;
 mod command;
