@@ -8,7 +8,7 @@
 //! - a value that is there is not added again, and a failure to remove a value that is gone is none;
 //! - other values that vanish when ours is removed are put back.
 //!
-//! Name servers that lag behind their host's API can hide either. Without a [`Dns`] the host is simply told, and what it answers
+//! Name servers that lag behind their host's API can hide either, and a caller who gives up between the two leaves them gone. Without a [`Dns`] the host is simply told, and what it answers
 //! counts. One name follows the other: such hosts know of no concurrency. Aliases, and what a provider does not accept, are
 //! the business of [`ZoneProvider`].
 
