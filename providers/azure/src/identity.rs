@@ -202,14 +202,12 @@ impl Tokens {
                 let query = [("api-version", version), ("resource", resource.as_str())];
                 let client = client.as_deref().map(|client| ("client_id", client));
                 let call = self.api.get(&self.path).query(query.into_iter().chain(client));
-                match tokio::time::timeout(METADATA_PATIENCE, call.send()).await {
-                    Ok(answer) => answer.map_err(machine_refused),
-                    Err(_) => {
-                        let seconds = METADATA_PATIENCE.as_secs();
-                        let message = format!("{}: no answer within {seconds} s; {NO_IDENTITY}", self.api.place());
-                        Err(ProviderError::new(ErrorKind::Unavailable, message))
-                    }
-                }
+                let answer = tokio::time::timeout(METADATA_PATIENCE, call.send()).await.map_err(|_| {
+                    let seconds = METADATA_PATIENCE.as_secs();
+                    let message = format!("{}: no answer within {seconds} s; {NO_IDENTITY}", self.api.place());
+                    ProviderError::new(ErrorKind::Unavailable, message)
+                })?;
+                answer.map_err(machine_refused)
             }
         }
     }

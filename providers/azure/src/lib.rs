@@ -596,3 +596,67 @@ impl ZoneEditor for Editor {
         worst.map_or(Ok(()), Err)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(value: Value) -> Map<String, Value> {
+        value.as_object().cloned().expect("an object")
+    }
+
+    fn done(current: Option<Value>, add: &[RecordData], remove: &[RecordData]) -> Result<Act, String> {
+        let change = SetChange { add: add.iter().collect(), remove: remove.iter().collect() };
+        act("a.example.com", current.map(set).as_ref(), &change, 60).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn a_set_keeps_what_is_not_ours() {
+        let txt = |text: &str| RecordData::Txt(text.to_owned());
+        let there = json!({
+            "fqdn": "a.example.com.", "provisioningState": "Succeeded", "targetResource": {}, "ttl": 3600,
+            "metadata": { "team": "mail" }, "someday": [1],
+            "txtRecords": [{ "value": ["v=spf1 ", "-all"] }, { "value": ["ours"] }],
+        });
+        let spf = json!({ "value": ["v=spf1 ", "-all"] });
+        assert_eq!(done(Some(there.clone()), &[txt("ours")], &[]), Ok(Act::Nothing));
+        assert_eq!(done(Some(there.clone()), &[txt("v=spf1 -all")], &[]), Ok(Act::Nothing), "pieces are put together");
+        assert_eq!(done(Some(there.clone()), &[], &[txt("other")]), Ok(Act::Nothing));
+        let written = json!({ "metadata": { "team": "mail" }, "someday": [1], "TTL": 3600, "TXTRecords": [spf] });
+        assert_eq!(done(Some(there.clone()), &[], &[txt("ours")]), Ok(Act::Write(set(written))));
+        let emptied = json!({ "metadata": { "team": "mail" }, "someday": [1], "TTL": 3600, "TXTRecords": [] });
+        let both = [txt("ours"), txt("v=spf1 -all")];
+        assert_eq!(done(Some(there), &[], &both), Ok(Act::Write(set(emptied))), "metadata are somebody's");
+        let last = json!({ "TTL": 60, "metadata": {}, "TXTRecords": [{ "value": ["ours"] }] });
+        assert_eq!(done(Some(last), &[], &[txt("ours")]), Ok(Act::Delete));
+        let new = json!({ "TTL": 60, "TXTRecords": [{ "value": ["ours"] }] });
+        assert_eq!(done(None, &[txt("ours")], &[]), Ok(Act::Write(set(new))));
+        assert_eq!(done(None, &[], &[txt("ours")]), Ok(Act::Nothing));
+    }
+
+    #[test]
+    fn an_alias_is_ours_or_in_the_way() {
+        let ours = [RecordData::Cname("Token.dcv.digicert.com".to_owned())];
+        let there = |target: &str| Some(json!({ "TTL": 60, "CNAMERecord": { "cname": target } }));
+        assert_eq!(done(there("token.dcv.digicert.com."), &ours, &[]), Ok(Act::Nothing));
+        assert_eq!(done(there("Token.dcv.digicert.com"), &[], &ours), Ok(Act::Delete));
+        assert_eq!(done(there("www.example.net"), &[], &ours), Ok(Act::Nothing));
+        let error = done(there("www.example.net"), &ours, &[]).expect_err("a foreign alias");
+        assert_eq!(error, "an alias of www.example.net is there, which is not ours (a.example.com)");
+        let resource = json!({ "TTL": 60, "targetResource": { "id": "/subscriptions/x/cdn" } });
+        let error = done(Some(resource), &ours, &[]).expect_err("an alias of a resource");
+        assert!(error.contains("/subscriptions/x/cdn"), "{error}");
+    }
+
+    #[test]
+    fn texts_are_cut_where_a_character_ends() {
+        for text in
+            ["", "short", &"x".repeat(255), &"x".repeat(256), &format!("{}ü", "x".repeat(254)), &"ü".repeat(600)]
+        {
+            let pieces = pieces(text);
+            assert_eq!(pieces.concat(), text);
+            assert!(pieces.iter().all(|piece| piece.len() <= PIECE));
+        }
+        assert_eq!(pieces(&format!("{}ü", "x".repeat(254)))[1], "ü");
+    }
+}
