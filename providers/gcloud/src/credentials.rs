@@ -207,6 +207,8 @@ pub(crate) fn config(message: String) -> ProviderError {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use serde_json::json;
 
     use super::*;
@@ -278,7 +280,6 @@ mod tests {
             std::fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
             let json = json!({ "type": "service_account", "client_email": email, "private_key": "planted" });
             std::fs::write(&path, json.to_string()).expect("a file");
-            use std::os::unix::fs::PermissionsExt;
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).expect("a mode");
             path
         };
@@ -306,7 +307,6 @@ mod tests {
             let told = search(given, variables).await.expect("credentials");
             assert!(told.starts_with(expected), "{told} for {expected}");
         }
-        use std::os::unix::fs::PermissionsExt;
         std::fs::set_permissions(&named, std::fs::Permissions::from_mode(0o644)).expect("a mode");
         let error = search(None, &all).await.expect_err("others read the key");
         assert!(error.contains("named.json") && error.contains("chmod 600"), "{error}");

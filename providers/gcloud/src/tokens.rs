@@ -61,6 +61,7 @@ fn an_hour() -> u64 {
     3600
 }
 
+type Query = Vec<(String, String)>;
 type Fetching<'f> = Pin<Box<dyn Future<Output = Result<Granted>> + Send + 'f>>;
 
 impl Tokens {
@@ -215,7 +216,7 @@ impl Tokens {
     }
 
     /// Host, path and query of a URL that the credentials' file names.
-    fn at(&self, url: &str) -> Result<(Api, String, Vec<(String, String)>)> {
+    fn at(&self, url: &str) -> Result<(Api, String, Query)> {
         let wrong = |why: String| config(format!("{}: `{url}` in it is not a URL: {why}", self.field));
         let whole = Url::parse(url).map_err(|e| wrong(e.to_string()))?;
         let api =
