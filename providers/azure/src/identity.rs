@@ -197,9 +197,7 @@ impl Tokens {
             }
             Identity::Machine { client, place } => {
                 let version = if matches!(place, Metadata::Instance) { "2018-02-01" } else { "2019-08-01" };
-                // The slash is part of the resource's name.
-                let resource = format!("{}/", self.audience);
-                let query = [("api-version", version), ("resource", resource.as_str())];
+                let query = [("api-version", version), ("resource", self.audience.as_str())];
                 let client = client.as_deref().map(|client| ("client_id", client));
                 let call = self.api.get(&self.path).query(query.into_iter().chain(client));
                 let answer = tokio::time::timeout(METADATA_PATIENCE, call.send()).await.map_err(|_| {

@@ -432,7 +432,8 @@ fn unsent(error: ProviderError) -> Refusal {
 /// The resource of a record set; the zone's own is `@`.
 fn set_path(zone: &Zone, name: &str, rtype: &str) -> String {
     let relative = name.strip_suffix(&zone.apex).map_or(name, |rest| rest.trim_end_matches('.'));
-    format!("{}/{rtype}/{}", zone.id, segment(if relative.is_empty() { "@" } else { relative }))
+    let relative = if relative.is_empty() { "@".to_owned() } else { segment(relative) };
+    format!("{}/{rtype}/{relative}", zone.id)
 }
 
 /// The records to add to one record set and those to remove from it.

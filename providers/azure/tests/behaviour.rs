@@ -35,7 +35,7 @@ async fn the_zone_itself_and_long_texts_have_their_places() {
     assert_eq!(vendor.values(ProofKind::Txt, &format!("*.{ZONE}")).await, ["wild"]);
     assert_eq!(vendor.account().set(ZONE, "TXT").len(), 1);
     let asked = vendor.asked();
-    assert!(asked.iter().any(|asked| asked.ends_with("/TXT/%40")), "{asked:?}");
+    assert!(asked.iter().any(|asked| asked.ends_with("/TXT/@")), "{asked:?}");
     azure.retract(&[txt(ZONE, &long)]).await.expect("retracted");
     assert!(vendor.account().set(ZONE, "TXT").is_empty());
 }

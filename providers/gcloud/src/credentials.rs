@@ -16,7 +16,7 @@ pub type Environment<'e> = &'e (dyn Fn(&str) -> Option<String> + Sync);
 /// The machine's metadata service.
 const METADATA_HOST: &str = "metadata.google.internal";
 /// Where service accounts and users get their tokens, unless their file says otherwise.
-const TOKEN_URL: &str = "https://oauth2.googleapis.com/token";
+pub(crate) const TOKEN_URL: &str = "https://oauth2.googleapis.com/token";
 
 /// A way to get tokens.
 #[derive(Debug)]

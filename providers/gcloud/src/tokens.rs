@@ -21,12 +21,12 @@ use serde_json::{Value, json};
 use tokio::sync::Mutex;
 use url::{Url, form_urlencoded};
 
-use crate::credentials::{External, Found, ServiceAccount, Source, User, config};
+use crate::credentials::{External, Found, ServiceAccount, Source, TOKEN_URL, User, config};
 
 /// What the tokens are to be good for, and no more: Cloud DNS.
 const SCOPE: &str = "https://www.googleapis.com/auth/ndev.clouddns.readwrite";
 /// What a token must be good for that is only there to speak for a service account.
-const CLOUD_SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
+const IAM_SCOPE: &str = "https://www.googleapis.com/auth/iam";
 /// How long an assertion is good for, the most that Google allows.
 const ASSERTION_LIFE: u64 = 3600;
 /// How long before its end a token is renewed.
@@ -88,7 +88,7 @@ impl Tokens {
     /// The project that the machine belongs to; none for other credentials.
     pub(crate) async fn project(&self) -> Result<Option<String>> {
         let Source::Machine { url } = &self.source else { return Ok(None) };
-        let answer = self.metadata(url, "/computeMetadata/v1/project/project-id").await?;
+        let answer = self.metadata(url, "/computeMetadata/v1/project/project-id", &[]).await?;
         Ok(Some(String::from_utf8_lossy(&answer.body).trim().to_owned()).filter(|project| !project.is_empty()))
     }
 
@@ -100,12 +100,12 @@ impl Tokens {
                 Source::User(user) => self.consented(user).await,
                 Source::External(external) => self.exchanged(external, scope).await,
                 Source::Impersonated { url, life, source } => {
-                    let own = self.fetch(source, CLOUD_SCOPE).await?;
+                    let own = self.fetch(source, IAM_SCOPE).await?;
                     self.impersonated(url, *life, &own.access_token, scope).await
                 }
                 Source::Machine { url } => {
                     let path = "/computeMetadata/v1/instance/service-accounts/default/token";
-                    Ok(self.metadata(url, path).await?.json()?)
+                    Ok(self.metadata(url, path, &[("scopes", scope)]).await?.json()?)
                 }
             }
         })
@@ -184,12 +184,12 @@ impl Tokens {
         Ok(Granted { access_token: generated.access_token, expires_in: life })
     }
 
-    async fn metadata(&self, url: &str, path: &str) -> Result<dcv_provider::http::Answer> {
+    async fn metadata(&self, url: &str, path: &str, query: &[(&str, &str)]) -> Result<dcv_provider::http::Answer> {
         const WAY_OUT: &str = "off Google Cloud give `credentials`, or set GOOGLE_APPLICATION_CREDENTIALS";
         let (api, ..) = self.at(url)?;
         // Without it the service does not answer, lest a forged request reads a token.
         let api = api.header(HeaderName::from_static("metadata-flavor"), HeaderValue::from_static("Google"));
-        match tokio::time::timeout(METADATA_PATIENCE, api.get(path).answer()).await {
+        match tokio::time::timeout(METADATA_PATIENCE, api.get(path).query(query.iter().copied()).answer()).await {
             Ok(Err(refusal)) if refusal.is(404) => {
                 Err(refusal.but(ErrorKind::Credentials).hint("give the machine a service account").error)
             }
@@ -241,13 +241,13 @@ impl Tokens {
     }
 }
 
-/// What a service account says of itself, signed (RFC 7523).
+/// What a service account says of itself, signed (RFC 7523). Whatever URL it is sent to, it is for Google's own.
 fn assertion(account: &ServiceAccount, scope: &str, now: u64) -> Result<SecretString, String> {
     let der = pem::parse(account.private_key.expose_secret()).map_err(|_| "it is no PEM".to_owned())?;
     let key = rsa::KeyPair::from_pkcs8(der.contents()).map_err(|e| e.to_string())?;
     let header = json!({ "alg": "RS256", "typ": "JWT", "kid": account.private_key_id });
     let claims = json!({
-        "iss": account.client_email, "scope": scope, "aud": account.token_uri, "iat": now, "exp": now + ASSERTION_LIFE,
+        "iss": account.client_email, "scope": scope, "aud": TOKEN_URL, "iat": now, "exp": now + ASSERTION_LIFE,
     });
     let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
     let signed = format!("{}.{}", part(&header), part(&claims));

@@ -141,7 +141,7 @@ fn machine(account: &Account, asked: &Asked, header: (&str, &str), version: &str
         );
     }
     assert_eq!(query("api-version"), version);
-    assert!(query("resource").ends_with('/'), "{}", query("resource"));
+    assert_eq!(query("resource"), format!("http://{}", asked.header("host")));
     if !["", CLIENT].contains(&query("client_id")) {
         return Answer::new(400, json!({ "error": "invalid_request", "error_description": "Identity not found" }));
     }

@@ -27,7 +27,7 @@ pub(crate) const PER_PAGE: usize = 2;
 /// Record sets of a page.
 const SETS_PER_PAGE: usize = 100;
 const SCOPE: &str = "https://www.googleapis.com/auth/ndev.clouddns.readwrite";
-const CLOUD: &str = "https://www.googleapis.com/auth/cloud-platform";
+const IAM: &str = "https://www.googleapis.com/auth/iam";
 /// How often a change is looked at before it is done.
 const PENDING: usize = 1;
 
@@ -153,16 +153,15 @@ fn token_endpoint(account: &Account, asked: &Asked) -> Answer {
             if claims["iss"] != EMAIL {
                 return invalid("Invalid grant: account not found");
             }
-            assert_eq!((claims["scope"].as_str(), claims["aud"].as_str()), (Some(SCOPE), Some(&*at(asked, "/token"))));
+            assert_eq!(
+                (claims["scope"].as_str(), claims["aud"].as_str()),
+                (Some(SCOPE), Some("https://oauth2.googleapis.com/token"))
+            );
             assert_eq!(claims["exp"].as_u64().expect("an end") - claims["iat"].as_u64().expect("a start"), 3600);
             granted(account)
         }
         other => panic!("{other} is no grant"),
     }
-}
-
-fn at(asked: &Asked, path: &str) -> String {
-    format!("http://{}{path}", asked.header("host"))
 }
 
 fn exchange(account: &Account, asked: &Asked) -> Answer {
@@ -175,8 +174,8 @@ fn exchange(account: &Account, asked: &Asked) -> Answer {
         return invalid(&format!("The token {} is not good", form["subject_token"]));
     }
     // Whoever wants to speak for somebody else gets a token for that only.
-    let token = if form["scope"] == CLOUD { "planted-federated".to_owned() } else { token(account) };
-    assert!([CLOUD, SCOPE].contains(&form["scope"].as_str()));
+    let token = if form["scope"] == IAM { "planted-federated".to_owned() } else { token(account) };
+    assert!([IAM, SCOPE].contains(&form["scope"].as_str()));
     let issued = "urn:ietf:params:oauth:token-type:access_token";
     Answer::new(
         200,
@@ -197,7 +196,10 @@ fn metadata(account: &Account, asked: &Asked, path: &[&str]) -> Answer {
     }
     match path {
         ["project", "project-id"] => Answer::new(200, json!(PROJECT)).header("content-type", "application/text"),
-        ["instance", "service-accounts", "default", "token"] => granted(account),
+        ["instance", "service-accounts", "default", "token"] => {
+            assert_eq!(asked.query["scopes"], SCOPE);
+            granted(account)
+        }
         _ => Answer::new(404, json!("not found")),
     }
 }
