@@ -12,7 +12,8 @@
 //! does not give comes from the variables of Azure's own clients: `AZURE_SUBSCRIPTION_ID`, `AZURE_TENANT_ID`,
 //! `AZURE_CLIENT_ID`, `AZURE_CLIENT_SECRET`, `AZURE_FEDERATED_TOKEN_FILE`, `AZURE_AUTHORITY_HOST`.
 //!
-//! The least role, to be assigned on the zones concerned (or, narrower still, with `zones` given, on single record sets):
+//! The least role, to be assigned on the zones concerned, or, narrower still and with `zones` given, on single record sets. Its last
+//! action lets a preflight tell whether the others are there, and may be left out:
 //!
 //! ```json
 //! {
@@ -26,7 +27,8 @@
 //!     "Microsoft.Network/dnsZones/TXT/delete",
 //!     "Microsoft.Network/dnsZones/CNAME/read",
 //!     "Microsoft.Network/dnsZones/CNAME/write",
-//!     "Microsoft.Network/dnsZones/CNAME/delete"
+//!     "Microsoft.Network/dnsZones/CNAME/delete",
+//!     "Microsoft.Authorization/permissions/read"
 //!   ],
 //!   "NotActions": [],
 //!   "AssignableScopes": ["/subscriptions/00000000-0000-0000-0000-000000000000"]
@@ -42,6 +44,8 @@
 //! | China (21Vianet) | `https://management.chinacloudapi.cn` | `https://login.partner.microsoftonline.cn` |
 
 mod identity;
+mod record_set;
+mod roles;
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -51,7 +55,7 @@ use dcv_provider::{
     dns::Dns,
     http::{Answer, Api, Call, Refusal, header, header::HeaderValue, segment},
     secret::Secret,
-    zone::{Change, DEFAULT_TTL, Record, RecordData, Zone, ZoneEditor, ZoneList, ZoneProvider, longest_suffix},
+    zone::{Change, DEFAULT_TTL, Record, Zone, ZoneEditor, ZoneList, ZoneProvider, longest_suffix},
 };
 use futures_util::{StreamExt, stream};
 use secrecy::SecretString;
@@ -61,6 +65,8 @@ use url::Url;
 
 pub use identity::Environment;
 use identity::{Given, Identity, Tokens, api, config};
+use record_set::{Act, SetChange, act, by_set, field};
+use roles::Permissions;
 
 /// What this provider is.
 pub const DESCRIPTOR: Descriptor = Descriptor {
@@ -150,13 +156,12 @@ pub const BASE_URL: &str = "https://management.azure.com";
 const LOGIN_URL: &str = "https://login.microsoftonline.com";
 const IDENTITY_URL: &str = "http://169.254.169.254";
 
-const API_VERSION: (&str, &str) = ("api-version", "2018-05-01");
+const DNS_VERSION: &str = "2018-05-01";
+const PERMISSIONS_VERSION: &str = "2022-04-01";
 /// How many record sets are changed at a time.
 const AT_ONCE: usize = 8;
 /// A page has a hundred zones; a subscription has fewer than this many pages.
 const MOST_PAGES: usize = 1000;
-/// The longest piece of a text, in bytes: what a character-string of DNS holds.
-const PIECE: usize = 255;
 
 /// The configuration.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -212,7 +217,9 @@ pub async fn from_config_in(environment: Environment<'_>, given: Config, dns: Op
         environment,
     )?;
     let base_url = given.base_url.as_deref().unwrap_or(BASE_URL);
-    let login_url = given.login_url.or_else(|| environment("AZURE_AUTHORITY_HOST"));
+    // Azure's own clients take a host alone for the variable.
+    let authority = |host: String| if host.contains("://") { host } else { format!("https://{host}") };
+    let login_url = given.login_url.or_else(|| environment("AZURE_AUTHORITY_HOST").map(authority));
     let tokens = Tokens::new(
         identity,
         base_url,
@@ -303,25 +310,20 @@ struct RecordSet {
     properties: Map<String, Value>,
 }
 
-/// What is to be done with a record set.
-#[derive(Debug, PartialEq)]
-enum Act {
-    Nothing,
-    Write(Map<String, Value>),
-    Delete,
-}
-
-/// Azure's fields are found whatever their case, which has changed before.
-fn field<'v>(properties: &'v Map<String, Value>, name: &str) -> Option<&'v Value> {
-    properties.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value)
-}
-
 impl Editor {
-    /// Sends a call with a token; once more with a new one if this one is refused.
     async fn ask(&self, make: impl for<'a> Fn(&'a Api) -> Call<'a> + Send + Sync) -> Result<Answer, Refusal> {
+        self.ask_of(DNS_VERSION, make).await
+    }
+
+    /// Sends a call with a token; once more with a new one if this one is refused.
+    async fn ask_of(
+        &self,
+        version: &str,
+        make: impl for<'a> Fn(&'a Api) -> Call<'a> + Send + Sync,
+    ) -> Result<Answer, Refusal> {
         let send = async |token: &SecretString| {
             let api = self.api.clone().bearer("access_token", token).map_err(unsent)?;
-            make(&api).query([API_VERSION]).answer().await
+            make(&api).query([("api-version", version)]).answer().await
         };
         let token = self.tokens.current(None).await.map_err(unsent)?;
         match send(&token).await {
@@ -370,7 +372,7 @@ impl Editor {
         let url = Url::parse(next).map_err(|_| foreign())?;
         let path = url.path().strip_prefix(self.base.path().trim_end_matches('/'));
         let path = path.filter(|_| url.origin() == self.base.origin()).ok_or_else(foreign)?;
-        let query = url.query_pairs().into_owned().filter(|(name, _)| name != API_VERSION.0);
+        let query = url.query_pairs().into_owned().filter(|(name, _)| name != "api-version");
         Ok((path.to_owned(), query.collect()))
     }
 
@@ -388,6 +390,28 @@ impl Editor {
             return Err(ProviderError::new(ErrorKind::Unavailable, message));
         };
         Ok(Some(RecordSet { etag, properties }))
+    }
+
+    /// Whether the role is wide enough, as far as Azure tells ("Permissions - List For Resource"). Who may not ask, for lack of
+    /// `Microsoft.Authorization/permissions/read`, is told when it comes to writing.
+    async fn may_write(&self, path: &str, rtype: &str) -> Result<()> {
+        let path = format!("{path}/providers/Microsoft.Authorization/permissions");
+        let asked = self.ask_of(PERMISSIONS_VERSION, |api| api.get(&path)).await;
+        let held: Permissions = match asked.and_then(|answer| answer.json()) {
+            Ok(held) => held,
+            Err(refusal) => {
+                tracing::debug!(path, error = %refusal.error, "permissions are not told");
+                return Ok(());
+            }
+        };
+        let wanted = ["write", "delete"].map(|act| format!("Microsoft.Network/dnsZones/{rtype}/{act}"));
+        let missing = held.missing(&wanted);
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let message =
+            format!("{}: the identity lacks {}; assign a role that has them", self.place(), missing.join(", "));
+        Err(ProviderError::new(ErrorKind::Credentials, message))
     }
 
     /// Reads one record set and writes it back changed.
@@ -436,110 +460,6 @@ fn set_path(zone: &Zone, name: &str, rtype: &str) -> String {
     format!("{}/{rtype}/{relative}", zone.id)
 }
 
-/// The records to add to one record set and those to remove from it.
-#[derive(Default)]
-struct SetChange<'r> {
-    add: Vec<&'r RecordData>,
-    remove: Vec<&'r RecordData>,
-}
-
-fn by_set(change: &Change) -> BTreeMap<(&str, &'static str), SetChange<'_>> {
-    let mut sets: BTreeMap<_, SetChange<'_>> = BTreeMap::new();
-    let key = |record: &'_ Record| record.data.rtype();
-    for record in &change.add {
-        sets.entry((record.name.as_str(), key(record))).or_default().add.push(&record.data);
-    }
-    for record in &change.remove {
-        sets.entry((record.name.as_str(), key(record))).or_default().remove.push(&record.data);
-    }
-    sets
-}
-
-/// What makes a record set hold what it is to hold, and everything it held besides.
-fn act(name: &str, current: Option<&Map<String, Value>>, change: &SetChange<'_>, ttl: u32) -> Result<Act> {
-    let there: Vec<Value> = current.map(records).unwrap_or_default();
-    let is = |there: &Value, data: &RecordData| match data {
-        RecordData::Txt(text) => said(there) == *text,
-        RecordData::Cname(target) => said(there).eq_ignore_ascii_case(target),
-    };
-    let mut wanted: Vec<Value> =
-        there.iter().filter(|value| !change.remove.iter().any(|data| is(value, data))).cloned().collect();
-    for data in &change.add {
-        if wanted.iter().any(|value| is(value, data)) {
-            continue;
-        }
-        if let (RecordData::Cname(_), Some(foreign)) = (data, wanted.first()) {
-            let message = format!("an alias of {} is there, which is not ours", said(foreign));
-            return Err(ProviderError::new(ErrorKind::Rejected, message).about([name]));
-        }
-        wanted.push(match data {
-            RecordData::Txt(text) => json!({ "value": pieces(text) }),
-            RecordData::Cname(target) => json!({ "cname": target }),
-        });
-    }
-    if wanted == there {
-        return Ok(Act::Nothing);
-    }
-    // What is only said by Azure is not sent; what we do not know is sent back as it came.
-    let kept = |key: &String| {
-        !["fqdn", "provisioningState", "targetResource", "TXTRecords", "CNAMERecord", "TTL"]
-            .iter()
-            .any(|known| key.eq_ignore_ascii_case(known))
-    };
-    let mut properties: Map<String, Value> = current
-        .into_iter()
-        .flatten()
-        .filter(|(key, value)| kept(key) && !value.is_null())
-        .map(|(key, value)| (key.clone(), value.clone()))
-        .collect();
-    let metadata = field(&properties, "metadata").and_then(Value::as_object).is_some_and(|all| !all.is_empty());
-    let is_text = change.add.iter().chain(&change.remove).any(|data| matches!(data, RecordData::Txt(_)));
-    // Metadata are somebody's: a set of texts may be empty, and then keeps them.
-    if wanted.is_empty() && !(metadata && is_text) {
-        return Ok(Act::Delete);
-    }
-    let ttl = current.and_then(|set| field(set, "TTL")).cloned().unwrap_or_else(|| json!(ttl));
-    properties.insert("TTL".to_owned(), ttl);
-    let (key, records) = if is_text {
-        ("TXTRecords", Value::Array(wanted))
-    } else {
-        ("CNAMERecord", wanted.into_iter().next().unwrap_or_default())
-    };
-    properties.insert(key.to_owned(), records);
-    Ok(Act::Write(properties))
-}
-
-/// The records of a set: texts, or one alias. An alias of a resource of Azure's is one as well.
-fn records(properties: &Map<String, Value>) -> Vec<Value> {
-    if let Some(Value::Array(texts)) = field(properties, "TXTRecords") {
-        return texts.clone();
-    }
-    let alias = field(properties, "CNAMERecord").filter(|alias| !said(alias).is_empty()).cloned();
-    let target = field(properties, "targetResource").and_then(|target| target.get("id")).filter(|id| id.is_string());
-    alias.or_else(|| target.map(|id| json!({ "cname": id }))).into_iter().collect()
-}
-
-/// What a record says: its text put together, or its target without the final dot.
-fn said(record: &Value) -> String {
-    if let Some(target) = record["cname"].as_str() {
-        return target.trim_end_matches('.').to_owned();
-    }
-    record["value"].as_array().into_iter().flatten().filter_map(Value::as_str).collect()
-}
-
-/// A text in pieces that fit, none of them ending within a character.
-fn pieces(text: &str) -> Vec<&str> {
-    let mut pieces = Vec::new();
-    let mut rest = text;
-    while rest.len() > PIECE {
-        let (piece, tail) = rest.split_at(rest.floor_char_boundary(PIECE));
-        pieces.push(piece);
-        rest = tail;
-    }
-    pieces.push(rest);
-    pieces
-}
-
 #[async_trait]
 impl ZoneEditor for Editor {
     fn descriptor(&self) -> &Descriptor {
@@ -562,11 +482,18 @@ impl ZoneEditor for Editor {
         Ok(found.into_iter().next())
     }
 
-    /// That the zone and one of the record sets can be read. Whether they may be written Azure tells only who writes.
     async fn check(&self, zone: &Zone, records: &[Record]) -> Result<()> {
-        self.ask(|api| api.get(&zone.id)).await?;
-        if let Some(record) = records.first() {
-            self.read(&set_path(zone, &record.name, record.data.rtype())).await?;
+        match self.ask(|api| api.get(&zone.id)).await {
+            // A role on single record sets need not cover the zone.
+            Err(refusal) if refusal.is(403) && !self.fixed.is_empty() => {}
+            other => drop(other?),
+        }
+        let firsts: BTreeMap<&str, &Record> =
+            records.iter().rev().map(|record| (record.data.rtype(), record)).collect();
+        for (rtype, record) in firsts {
+            let path = set_path(zone, &record.name, rtype);
+            self.read(&path).await?;
+            self.may_write(&path, rtype).await?;
         }
         Ok(())
     }
@@ -595,69 +522,5 @@ impl ZoneEditor for Editor {
             }
         }
         worst.map_or(Ok(()), Err)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn set(value: Value) -> Map<String, Value> {
-        value.as_object().cloned().expect("an object")
-    }
-
-    fn done(current: Option<Value>, add: &[RecordData], remove: &[RecordData]) -> Result<Act, String> {
-        let change = SetChange { add: add.iter().collect(), remove: remove.iter().collect() };
-        act("a.example.com", current.map(set).as_ref(), &change, 60).map_err(|e| e.to_string())
-    }
-
-    #[test]
-    fn a_set_keeps_what_is_not_ours() {
-        let txt = |text: &str| RecordData::Txt(text.to_owned());
-        let there = json!({
-            "fqdn": "a.example.com.", "provisioningState": "Succeeded", "targetResource": {}, "ttl": 3600,
-            "metadata": { "team": "mail" }, "someday": [1],
-            "txtRecords": [{ "value": ["v=spf1 ", "-all"] }, { "value": ["ours"] }],
-        });
-        let spf = json!({ "value": ["v=spf1 ", "-all"] });
-        assert_eq!(done(Some(there.clone()), &[txt("ours")], &[]), Ok(Act::Nothing));
-        assert_eq!(done(Some(there.clone()), &[txt("v=spf1 -all")], &[]), Ok(Act::Nothing), "pieces are put together");
-        assert_eq!(done(Some(there.clone()), &[], &[txt("other")]), Ok(Act::Nothing));
-        let written = json!({ "metadata": { "team": "mail" }, "someday": [1], "TTL": 3600, "TXTRecords": [spf] });
-        assert_eq!(done(Some(there.clone()), &[], &[txt("ours")]), Ok(Act::Write(set(written))));
-        let emptied = json!({ "metadata": { "team": "mail" }, "someday": [1], "TTL": 3600, "TXTRecords": [] });
-        let both = [txt("ours"), txt("v=spf1 -all")];
-        assert_eq!(done(Some(there), &[], &both), Ok(Act::Write(set(emptied))), "metadata are somebody's");
-        let last = json!({ "TTL": 60, "metadata": {}, "TXTRecords": [{ "value": ["ours"] }] });
-        assert_eq!(done(Some(last), &[], &[txt("ours")]), Ok(Act::Delete));
-        let new = json!({ "TTL": 60, "TXTRecords": [{ "value": ["ours"] }] });
-        assert_eq!(done(None, &[txt("ours")], &[]), Ok(Act::Write(set(new))));
-        assert_eq!(done(None, &[], &[txt("ours")]), Ok(Act::Nothing));
-    }
-
-    #[test]
-    fn an_alias_is_ours_or_in_the_way() {
-        let ours = [RecordData::Cname("Token.dcv.digicert.com".to_owned())];
-        let there = |target: &str| Some(json!({ "TTL": 60, "CNAMERecord": { "cname": target } }));
-        assert_eq!(done(there("token.dcv.digicert.com."), &ours, &[]), Ok(Act::Nothing));
-        assert_eq!(done(there("Token.dcv.digicert.com"), &[], &ours), Ok(Act::Delete));
-        assert_eq!(done(there("www.example.net"), &[], &ours), Ok(Act::Nothing));
-        let error = done(there("www.example.net"), &ours, &[]).expect_err("a foreign alias");
-        assert_eq!(error, "an alias of www.example.net is there, which is not ours (a.example.com)");
-        let resource = json!({ "TTL": 60, "targetResource": { "id": "/subscriptions/x/cdn" } });
-        let error = done(Some(resource), &ours, &[]).expect_err("an alias of a resource");
-        assert!(error.contains("/subscriptions/x/cdn"), "{error}");
-    }
-
-    #[test]
-    fn texts_are_cut_where_a_character_ends() {
-        for text in
-            ["", "short", &"x".repeat(255), &"x".repeat(256), &format!("{}ü", "x".repeat(254)), &"ü".repeat(600)]
-        {
-            let pieces = pieces(text);
-            assert_eq!(pieces.concat(), text);
-            assert!(pieces.iter().all(|piece| piece.len() <= PIECE));
-        }
-        assert_eq!(pieces(&format!("{}ü", "x".repeat(254)))[1], "ü");
     }
 }

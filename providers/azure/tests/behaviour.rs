@@ -243,6 +243,20 @@ async fn a_role_that_is_missing_is_asked_for() {
 }
 
 #[tokio::test]
+async fn a_preflight_names_the_permissions_that_are_missing() {
+    let vendor = vendor(&[]).await;
+    let azure = provider(with_secret(&vendor.url)).await;
+    let role = |actions: &str| vendor.account().replace(ZONE, ZONE, "ROLE", &[actions], 1).expect("a mark");
+    role("Microsoft.Network/dnsZones/*/read");
+    let error = azure.preflight(&proofs(2)).await.expect_err("a narrow role");
+    assert_eq!(error.kind, ErrorKind::Credentials);
+    let lacking = "lacks Microsoft.Network/dnsZones/TXT/write, Microsoft.Network/dnsZones/TXT/delete;";
+    assert!(error.to_string().contains(lacking), "{error}");
+    role("");
+    azure.preflight(&proofs(1)).await.expect("who may not ask finds out later");
+}
+
+#[tokio::test]
 async fn a_federated_token_is_read_anew_for_each_login() {
     let vendor = vendor(&[]).await;
     let folder = tempfile::tempdir().expect("a folder");

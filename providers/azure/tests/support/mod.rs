@@ -172,6 +172,7 @@ fn zones(account: &mut Account, asked: &Asked) -> Answer {
             };
             match (method, rest) {
                 ("GET", []) => Answer::new(200, shown_zone(account, &zone)),
+                ("GET", [_, _, "providers", "microsoft.authorization", "permissions"]) => permissions(account, &zone),
                 ("GET", [rtype, name]) => get(account, &zone, rtype, name),
                 ("PUT", [rtype, name]) => put(account, asked, &zone, rtype, name),
                 ("DELETE", [rtype, name]) => delete(account, asked, &zone, rtype, name),
@@ -207,6 +208,18 @@ fn shown_zone(account: &Account, zone: &Zone) -> Value {
             "nameServers": ["ns1-01.azure-dns.com.", "ns2-01.azure-dns.net."],
         },
     })
+}
+
+/// What the identity's role allows: a test says by a record if it is another one, or may not be told.
+fn permissions(account: &Account, zone: &Zone) -> Answer {
+    let actions = account.set(&zone.name, "ROLE").first().map_or("Microsoft.Network/dnsZones/*", |row| &row.value);
+    if actions.is_empty() {
+        let words =
+            "The client does not have authorization to perform action 'Microsoft.Authorization/permissions/read'";
+        return failed(403, "AuthorizationFailed", words);
+    }
+    let role = json!({ "actions": [actions], "notActions": [], "dataActions": [], "notDataActions": [] });
+    Answer::new(200, json!({ "value": [role] }))
 }
 
 /// A set is another one with each write: its ids are never used again.
@@ -351,7 +364,8 @@ mod contract {
         for name in asked.query.keys() {
             assert!(listed("query", name) || name == "$skipToken", "{what}: {name} is no parameter");
         }
-        assert_eq!(asked.query.get("api-version").map(String::as_str), document["version"].as_str(), "{what}");
+        let version = operation["version"].as_str().or(document["version"].as_str());
+        assert_eq!(asked.query.get("api-version").map(String::as_str), version, "{what}");
         for name in ["if-match", "if-none-match"] {
             assert!(asked.header(name).is_empty() || listed("headers", name), "{what}: {name} is no parameter");
         }
