@@ -35,12 +35,11 @@ pub(crate) struct SetChange<'r> {
 /// The change, record set by record set: owner name and type.
 pub(crate) fn by_set(change: &Change) -> BTreeMap<(&str, &'static str), SetChange<'_>> {
     let mut sets: BTreeMap<_, SetChange<'_>> = BTreeMap::new();
-    let key = |record: &'_ Record| record.data.rtype();
-    for record in &change.add {
-        sets.entry((record.name.as_str(), key(record))).or_default().add.push(&record.data);
+    for Record { name, data } in &change.add {
+        sets.entry((name.as_str(), data.rtype())).or_default().add.push(data);
     }
-    for record in &change.remove {
-        sets.entry((record.name.as_str(), key(record))).or_default().remove.push(&record.data);
+    for Record { name, data } in &change.remove {
+        sets.entry((name.as_str(), data.rtype())).or_default().remove.push(data);
     }
     sets
 }

@@ -217,6 +217,16 @@ async fn a_preflight_names_the_permissions_that_are_missing() {
 }
 
 #[tokio::test]
+async fn a_change_that_may_not_be_watched_is_made_all_the_same() {
+    let vendor = vendor(&[]).await;
+    let google = provider(with(&vendor.url, &user(&vendor.url))).await;
+    vendor.account().add(ZONE, ZONE, "LACKING", "dns.changes.get", 1).expect("a mark");
+    google.present(&proofs(1)).await.expect("presented");
+    let asked = vendor.asked();
+    assert_eq!(asked.iter().filter(|asked| asked.contains("/changes/")).count(), 1, "it is not asked again: {asked:?}");
+}
+
+#[tokio::test]
 async fn a_service_account_signs_for_itself() {
     let vendor = vendor(&[]).await;
     let account = service_account(&vendor.url);

@@ -231,6 +231,9 @@ fn dns(account: &mut Account, asked: &Asked) -> Answer {
         }
         ("GET", "", ["rrsets"]) => sets(account, asked, &zone),
         ("POST", "", ["changes"]) => create(account, asked, &zone),
+        ("GET", "", ["changes", _]) if account.rows.iter().any(|row| row.value == "dns.changes.get") => {
+            failed(403, "forbidden", "The caller does not have the permission dns.changes.get")
+        }
         ("GET", "", ["changes", id]) => {
             let polls = account.log.iter().filter(|before| before.path == asked.path).count();
             let status = if polls > PENDING { "done" } else { "pending" };
