@@ -22,6 +22,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Where state and the CA's keys are kept; without it everything is in memory and ends with the process.
     pub state_dir: Option<PathBuf>,
+    /// Folder in which mails of the DCV method `email` are put as files; without it they are only listed by the control endpoint.
+    pub mailbox: Option<PathBuf>,
     /// Who may call.
     pub keys: Vec<ApiKey>,
     /// The organizations of the account.
@@ -58,6 +60,7 @@ impl Default for Config {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             state_dir: None,
+            mailbox: None,
             keys: vec![ApiKey::new("sandbox", Role::Administrator)],
             organizations: vec![
                 Organization::validated(10_001, "Example Organization"),

@@ -263,6 +263,7 @@ async fn front_door(
         }
     };
     if writes {
+        shared.deliver();
         shared.save().await;
         shared.wake.notify_one();
     }

@@ -109,6 +109,7 @@ impl Sandbox {
             limiter: limits::Limiter::new(config.rate.clone()),
             faults: faults::Faults::default(),
             seen: Mutex::default(),
+            control: format!("http://{address}/sandbox"),
             wake: tokio::sync::Notify::new(),
             config,
         });
@@ -144,6 +145,13 @@ impl Sandbox {
     /// Every request answered so far, in order; the control endpoints' own are left out.
     pub fn requests_seen(&self) -> Vec<Seen> {
         self.shared.seen.lock().expect("no panic while held").clone()
+    }
+
+    /// The mails of the DCV method `email` that were sent so far: to whom, for which domain, and the link.
+    pub fn mails(&self) -> Vec<(String, String, String)> {
+        let link = |mail: &state::mail::Mail| format!("{}/mails/{}", self.shared.control, mail.link);
+        self.shared
+            .read(|state, _| state.mails.iter().map(|mail| (mail.to.clone(), mail.name.clone(), link(mail))).collect())
     }
 
     /// What the validation authority asked, and what it heard: the last few thousand look-ups.

@@ -4,6 +4,7 @@
 
 mod again;
 pub(crate) mod life;
+pub(crate) mod mail;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -340,6 +341,9 @@ pub(crate) struct State {
     /// The account's own fields, as they are shown.
     #[serde(default)]
     pub(crate) custom_fields: Vec<Value>,
+    /// Mails of the method `email`.
+    #[serde(default)]
+    pub(crate) mails: Vec<mail::Mail>,
     #[serde(skip)]
     by_name: HashMap<String, u64>,
 }
@@ -421,6 +425,20 @@ impl State {
         }
     }
 
+    /// The addresses that an order chose for the mail of an entry.
+    fn chosen_for(order: &Order, entry: &Entry) -> Vec<String> {
+        let chosen = order.echo.get("dcv_emails").and_then(Value::as_array).into_iter().flatten();
+        let is_for = |one: &&Value| {
+            let text = |field: &str| one[field].as_str().unwrap_or_default().to_ascii_lowercase();
+            text("email_domain") == entry.scope_name || entry.dns_names.contains(&text("dns_name"))
+        };
+        let mut all: Vec<String> =
+            chosen.filter(is_for).filter_map(|one| one["email"].as_str()).map(str::to_owned).collect();
+        all.sort();
+        all.dedup();
+        all
+    }
+
     /// Whether a live validation covers the name: its own, or one above it that covers subdomains.
     pub(crate) fn covered(&self, name: &Name, now: Timestamp, config: &Config) -> bool {
         let Some(base) = names::registrable(&name.fqdn, config.switches.unlisted_suffixes) else { return false };
@@ -464,6 +482,10 @@ impl State {
             let taken = !method.has_token() && entries.iter().any(|other: &Entry| other.domain == domain);
             if !taken && !self.entry_covered(&entry, now, config) {
                 self.open_domain(domain, method, now, config);
+                if method == DcvMethod::Email {
+                    let chosen = self.orders.get(&order_id).map(|order| Self::chosen_for(order, &entry));
+                    self.send_mails(domain, &chosen.unwrap_or_default(), now, config);
+                }
             }
             entries.push(entry);
         }

@@ -403,6 +403,9 @@ pub(crate) struct Sandbox {
     /// API key that is accepted; may be repeated. Default: sandbox
     #[arg(long, value_name = "KEY")]
     pub(crate) key: Vec<String>,
+    /// Folder for the CA's mails (method email), one file each with the link that approves
+    #[arg(long, value_name = "DIR")]
+    pub(crate) mailbox: Option<PathBuf>,
     /// Organizations, products and switches of the account, in TOML
     #[arg(long, value_name = "FILE")]
     pub(crate) account: Option<PathBuf>,

@@ -26,6 +26,7 @@ pub(crate) async fn sandbox(screen: Screen, args: &args::Sandbox) -> Result<Code
     };
     account.listen = args.listen;
     account.state_dir = args.state.clone().or(account.state_dir);
+    account.mailbox = args.mailbox.clone().or(account.mailbox);
     if !args.key.is_empty() {
         account.keys = args.key.iter().map(|key| ApiKey::new(key, Role::Administrator)).collect();
     }

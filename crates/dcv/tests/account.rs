@@ -108,3 +108,53 @@ async fn the_account_is_shown_and_requests_are_decided() {
     let resumed = done(bench.run("--json resume --all").await);
     assert_eq!(resumed["result"], "issued");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn by_mail_somebody_has_to_open_a_link() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let bench = Bench::start().await;
+    let waiting =
+        bench.run("--json issue www.example.com --method email --wait 1s --email example.com=boss@example.com").await;
+    assert_eq!(waiting.code, 5, "{}", waiting.all());
+    let what = waiting.last()["what"].as_str().expect("a text").to_owned();
+    assert!(waiting.last()["on"] == "mailbox" && what.contains("boss@example.com"), "{what}");
+    let mails = bench.sandbox.mails();
+    assert_eq!(mails.iter().map(|(to, ..)| to.as_str()).collect::<Vec<_>>(), ["boss@example.com"]);
+    assert!(reqwest::Client::new().post(&mails[0].2).send().await.expect("an answer").status().is_success());
+    assert_eq!(done(bench.run("--json resume --all").await)["result"], "issued");
+
+    // A domain by itself, too.
+    let waiting = bench.run("--json domain validate example.org --method email --wait 1s --organization 10001").await;
+    assert_eq!((waiting.code, waiting.last()["on"].as_str()), (5, Some("mailbox")), "{}", waiting.all());
+    let link = bench.sandbox.mails().last().expect("mails").2.clone();
+    assert!(reqwest::Client::new().post(&link).send().await.expect("an answer").status().is_success());
+    assert_eq!(done(bench.run("--json resume --all").await)["result"], "validated");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_is_reissued_and_duplicated_within_its_order() {
+    let bench = Bench::start().await;
+    let first = done(bench.run("--json issue shop.example.com --out one").await);
+    let order = first["order_id"].as_u64().expect("an order");
+    let second = done(bench.run(&format!("--json reissue {order} --add www.example.com --out two")).await);
+    assert_eq!((second["order_id"].as_u64(), second["result"].as_str()), (Some(order), Some("issued")));
+    assert_ne!(first["serial"], second["serial"]);
+    check_files(&bench.path("two"), &bench.sandbox.root_pem(), &["shop.example.com", "www.example.com"]);
+    let copy = done(bench.run(&format!("--json duplicate {order} --out three")).await);
+    assert_ne!(copy["serial"], second["serial"]);
+    check_files(&bench.path("three"), &bench.sandbox.root_pem(), &["shop.example.com", "www.example.com"]);
+    let shown = done(bench.run(&format!("--json order show {order}")).await);
+    assert_eq!(
+        (shown["reissues"].as_array().map(Vec::len), shown["duplicates"].as_array().map(Vec::len)),
+        (Some(1), Some(1))
+    );
+    // Another domain has to be proved, and its record goes away again.
+    let third = done(
+        bench
+            .run(&format!("--json reissue {order} shop.example.com shop.example.org --provider corp --out four"))
+            .await,
+    );
+    assert_eq!(third["result"], "issued");
+    assert_eq!(bench.server.records(), [""; 0]);
+    assert_eq!(bench.client().orders(&[], 10, 0).await.expect("orders").items.len(), 1, "all within one order");
+}

@@ -9,7 +9,7 @@ use axum::{
     extract::{ConnectInfo, Path, Request, State},
     http::StatusCode,
     middleware::{self, Next},
-    response::{IntoResponse, Response},
+    response::{Html, IntoResponse, Response},
     routing::{get, put},
 };
 use serde::Deserialize;
@@ -22,6 +22,8 @@ pub(super) fn router() -> Router<Arc<Shared>> {
     Router::new()
         .route("/requests", get(seen))
         .route("/lookups", get(lookups))
+        .route("/mails", get(mails))
+        .route("/mails/{link}", get(show_link).post(open_link))
         .route("/root.pem", get(root))
         .route("/organizations/{id}", put(organization))
         .route("/orders/{id}/ev-approval", put(ev_approval))
@@ -53,6 +55,40 @@ async fn lookups(State(shared): Sandbox) -> Answer {
 
 async fn root(State(shared): Sandbox) -> Answer {
     file("application/x-pem-file", "root.pem", shared.authority.root_pem().as_bytes().to_vec())
+}
+
+async fn mails(State(shared): Sandbox) -> Answer {
+    let mails = shared.read(|state, _| {
+        let all = state.mails.iter().map(|mail| {
+            json!({
+                "to": mail.to, "domain": mail.name, "sent": stamp(mail.sent), "expires": stamp(mail.expires),
+                "link": format!("{}/mails/{}", shared.control, mail.link), "approved": mail.approved.map(stamp),
+            })
+        });
+        all.collect::<serde_json::Value>()
+    });
+    ok(json!({ "mails": mails }))
+}
+
+/// What somebody sees who follows the link of a mail: a page with a button, since looking at a link must not approve.
+async fn show_link(State(shared): Sandbox, Path(link): Path<String>) -> Answer {
+    let name = shared.read(|state, now| {
+        state.mails.iter().find(|mail| mail.link == link && mail.expires > now).map(|mail| mail.name.clone())
+    });
+    let name = name.ok_or_else(|| not_found("mail"))?;
+    let page = format!(
+        "<!doctype html><title>Domain control validation</title><h1>{name}</h1><p>A certificate was ordered for names of \
+         {name}.</p><form method=\"post\"><button>I approve it</button></form>"
+    );
+    Ok(Html(page).into_response())
+}
+
+async fn open_link(State(shared): Sandbox, Path(link): Path<String>) -> Answer {
+    let name = shared.write(|state, now| state.approve_by_mail(&link, now, &shared.config));
+    let name = name.ok_or_else(|| not_found("mail"))?;
+    shared.settle_all().await;
+    shared.save().await;
+    Ok(Html(format!("<!doctype html><title>Approved</title><p>{name} is approved.</p>")).into_response())
 }
 
 /// What to change of an organization; what is missing stays.

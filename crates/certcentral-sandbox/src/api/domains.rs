@@ -18,7 +18,7 @@ use super::{
 use crate::{
     clock::{mountain_date, stamp},
     names,
-    state::{DcvMethod, Domain, Poll, State as Files, Token, life::Shared},
+    state::{DcvMethod, Domain, Poll, State as Files, Token, life::Shared, mail::constructed},
 };
 
 const TYPES: [&str; 6] = ["ov", "ev", "cs", "ev_cs", "ds", "smime"];
@@ -187,16 +187,14 @@ fn submitted(state: &Files, id: u64, now: Timestamp) -> Map<String, Value> {
             body.insert("dcv_token".into(), token(domain, known, now));
         }
         _ => {
-            body.insert("validation_emails".into(), addresses(&domain.name));
+            body.insert("validation_emails".into(), addresses(&domain.name, true));
         }
     }
     body
 }
 
-fn addresses(name: &str) -> Value {
-    let boxes = ["admin", "administrator", "webmaster", "hostmaster", "postmaster"];
-    let emails: Vec<String> = boxes.iter().map(|mailbox| format!("{mailbox}@{name}")).collect();
-    json!({ "name_scope": name, "base_emails": emails })
+fn addresses(name: &str, unlisted: bool) -> Value {
+    json!({ "name_scope": name, "base_emails": constructed(name, unlisted) })
 }
 
 pub(super) async fn add(State(shared): Sandbox, body: Bytes) -> Answer {
@@ -219,6 +217,7 @@ pub(super) async fn add(State(shared): Sandbox, body: Bytes) -> Answer {
         }
         let id = state.submit_domain(&name.fqdn, organization, &types, method, now);
         state.open_domain(id, method, now, &shared.config);
+        state.send_mails(id, &input.texts("email_array"), now, &shared.config);
         let mut body = submitted(state, id, now);
         body.insert("id".into(), json!(id));
         Ok(body)
@@ -234,6 +233,7 @@ pub(super) async fn submit(State(shared): Sandbox, Path(id): Path<String>, body:
     let body = shared.write(|state, now| {
         let id = state.submit_domain(&domain.name, domain.organization, &types, method, now);
         state.open_domain(id, method, now, &shared.config);
+        state.send_mails(id, &input.texts("email_array"), now, &shared.config);
         let mut body = submitted(state, id, now);
         body.insert("id".into(), json!(id));
         body
@@ -267,6 +267,11 @@ pub(super) async fn change_method(State(shared): Sandbox, Path(id): Path<String>
     let method = method_of(&input)?.ok_or_else(|| missing("dcv_method"))?;
     let body = shared.write(|state, now| {
         state.open_domain(domain.id, method, now, &shared.config);
+        // A change to mails writes to people unless told otherwise; from mails to mails nobody is written to.
+        let quiet = input.value("send_dcv_email_flag").is_some() && !input.flag("send_dcv_email_flag");
+        if !quiet && domain.method != DcvMethod::Email {
+            state.send_mails(domain.id, &[], now, &shared.config);
+        }
         // Orders in progress follow the domain, except that no file covers a wildcard.
         let open = state.orders.values_mut().filter(|order| order.open().is_some());
         for entry in open.flat_map(|order| &mut order.entries).filter(|entry| entry.domain == domain.id) {
@@ -316,12 +321,16 @@ pub(super) async fn check(State(shared): Sandbox, Path(id): Path<String>) -> Ans
 
 pub(super) async fn emails(State(shared): Sandbox, Path(id): Path<String>) -> Answer {
     let domain = find(&shared, &id)?;
-    ok(addresses(&domain.name))
+    ok(addresses(&domain.name, shared.config.switches.unlisted_suffixes))
 }
 
 pub(super) async fn resend(State(shared): Sandbox, Path(id): Path<String>, body: Bytes) -> Answer {
-    find(&shared, &id)?;
-    Input::optional(&body)?;
+    let domain = find(&shared, &id)?;
+    let input = Input::optional(&body)?;
+    if domain.method != DcvMethod::Email {
+        return Err(invalid_method());
+    }
+    shared.write(|state, now| state.send_mails(domain.id, &input.texts("email_array"), now, &shared.config));
     no_content()
 }
 

@@ -344,8 +344,24 @@ pub(super) async fn random_value(State(shared): Sandbox, Path(id): Path<String>)
 
 pub(super) async fn resend(State(shared): Sandbox, Path(id): Path<String>, body: Bytes) -> Answer {
     let order = find(&shared, &id)?;
-    Input::optional(&body)?;
+    let input = Input::optional(&body)?;
     still_open(&order)?;
+    let mut wanted = input.list("domain_approval_emails");
+    wanted.extend(input.list("dcv_emails"));
+    shared.write(|state, now| {
+        let by_mail = order.entries.iter().filter(|entry| entry.method == DcvMethod::Email);
+        for entry in by_mail.filter(|entry| !state.entry_covered(entry, now, &shared.config)).collect::<Vec<_>>() {
+            let is_for = |one: &&Input| {
+                let name = one.text("domain").or(one.text("dns_name")).unwrap_or_default();
+                name == entry.scope_name || entry.dns_names.iter().any(|known| known == name)
+            };
+            let chosen: Vec<String> =
+                wanted.iter().filter(is_for).filter_map(|one| one.text("email")).map(str::to_owned).collect();
+            if wanted.is_empty() || !chosen.is_empty() {
+                state.send_mails(entry.domain, &chosen, now, &shared.config);
+            }
+        }
+    });
     no_content()
 }
 

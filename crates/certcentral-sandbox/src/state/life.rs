@@ -39,6 +39,8 @@ pub(crate) struct Shared {
     pub(crate) limiter: Limiter,
     pub(crate) faults: Faults,
     pub(crate) seen: Mutex<Vec<Seen>>,
+    /// Where the control endpoints are, for links in mails.
+    pub(crate) control: String,
     /// Something changed that the schedule should look at.
     pub(crate) wake: Notify,
 }
@@ -73,6 +75,20 @@ impl Shared {
         state.revision += 1;
         state.clock_offset = self.clock.offset_seconds();
         change(&mut state, self.clock.now())
+    }
+
+    /// Puts new mails into the mailbox folder, if there is one.
+    pub(crate) fn deliver(&self) {
+        let Some(folder) = &self.config.mailbox else { return };
+        let mut state = self.state.lock().expect("no panic while held");
+        for (number, mail) in state.mails.iter_mut().enumerate().filter(|(_, mail)| !mail.delivered) {
+            let path = folder.join(format!("{:05}-{}.eml", number + 1, mail.to));
+            let written = std::fs::create_dir_all(folder).and_then(|()| std::fs::write(&path, mail.eml(&self.control)));
+            match written {
+                Ok(()) => mail.delivered = true,
+                Err(error) => return tracing::error!(%error, path = %path.display(), "a mail could not be delivered"),
+            }
+        }
     }
 
     /// Puts everything on disk, if there is one.
