@@ -21,6 +21,7 @@ use sha1::{Digest, Sha1};
 use crate::clock::later;
 
 pub use csr::{Csr, CsrError, KeyAlgorithm};
+pub(crate) use download::crlf;
 pub use download::{Download, download};
 
 const ROOT_NAME: &str = "DCV Sandbox Root CA - NOT TRUSTED";
@@ -272,7 +273,7 @@ impl Issuing {
         Ok(Issued {
             leaf_pem: certificate.pem(),
             serial_number: hex(&serial),
-            thumbprint: hex(&Sha1::digest(certificate.der())),
+            thumbprint: thumbprint(certificate.der()),
             not_before: request.not_before,
             not_after: request.not_after,
         })
@@ -409,7 +410,12 @@ fn set_validity(params: &mut CertificateParams, from: Timestamp, to: Timestamp) 
     Ok(())
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// SHA-1 of a certificate in DER, as the API shows it.
+pub(crate) fn thumbprint(der: &[u8]) -> String {
+    hex(&Sha1::digest(der))
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
     let digit = |value: u8| char::from(b"0123456789ABCDEF"[usize::from(value)]);
     bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 0xf)]).collect()
 }

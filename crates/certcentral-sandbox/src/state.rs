@@ -280,6 +280,11 @@ impl Order {
         self.certificates.iter().rev().find(|certificate| certificate.status == "pending")
     }
 
+    /// Its duplicates, in the order in which they were asked for.
+    pub(crate) fn duplicates(&self) -> impl DoubleEndedIterator<Item = &Certificate> {
+        self.certificates.iter().filter(|one| one.kind == Kind::Duplicate)
+    }
+
     /// The certificate that order info shows: the one in force, or the first one before it is issued.
     pub(crate) fn shown(&self) -> &Certificate {
         self.primary().unwrap_or(&self.certificates[0])
@@ -332,6 +337,9 @@ pub(crate) struct State {
     pub(crate) domains: BTreeMap<u64, Domain>,
     pub(crate) requests: BTreeMap<u64, Request>,
     pub(crate) organizations: BTreeMap<u64, Organization>,
+    /// The account's own fields, as they are shown.
+    #[serde(default)]
+    pub(crate) custom_fields: Vec<Value>,
     #[serde(skip)]
     by_name: HashMap<String, u64>,
 }

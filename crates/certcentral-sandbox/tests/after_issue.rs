@@ -154,7 +154,7 @@ async fn chains_follow_the_chosen_ca() {
     let (_, chain) = bench.get(&format!("/certificate/{}/chain", placed["certificate_id"])).await;
     let names: Vec<&Value> =
         chain["intermediates"].as_array().unwrap().iter().map(|one| &one["subject_common_name"]).collect();
-    assert_eq!(names, [&cas[1]["name"], &json!(ROOT)]);
+    assert_eq!(names, [&json!("example.com"), &cas[1]["name"], &json!(ROOT)]);
     // The chain holds: the leaf is signed by the chosen one.
     let pems = fetch(&bench, &format!("/certificate/{}/download/format/pem_all", placed["certificate_id"])).await.3;
     let blocks = pem::parse_many(&pems).unwrap();
@@ -167,7 +167,8 @@ async fn chains_follow_the_chosen_ca() {
     assert_eq!(all["intermediates"].as_array().unwrap().len(), 3);
 
     let mut body = order(&["example.com"], json!({}));
-    body["certificate"]["ca_cert_id"] = json!("00112233");
+    body["certificate"]["ca_cert_id"] =
+        bench.get("/product/private_ssl_plus").await.1["allowed_ca_certs"][0]["id"].clone();
     assert_eq!(error(&bench.post("/order/certificate/ssl_basic", body.clone()).await), (400, "invalid_ca_cert_id"));
     body["certificate"]["ca_cert_id"] = cas[1]["id"].clone();
     assert_eq!(error(&bench.post("/order/certificate/ssl_plus", body).await), (400, "invalid_ca_cert_id"));
@@ -244,7 +245,9 @@ async fn orders_are_found_by_every_documented_filter() {
     ];
     for (query, expected) in table {
         let (status, list) = bench.get(&format!("/order/certificate?{query}")).await;
-        let ids: Vec<u64> = list["orders"].as_array().unwrap().iter().map(|one| one["id"].as_u64().unwrap()).collect();
+        // A list without items is not there at all.
+        let orders = list.get("orders").and_then(Value::as_array).into_iter().flatten();
+        let ids: Vec<u64> = orders.map(|one| one["id"].as_u64().unwrap()).collect();
         assert_eq!((status, ids), (200, expected), "{query}");
     }
     let (_, list) = bench.get("/order/certificate?limit=5000").await;

@@ -317,13 +317,13 @@ fn downloads_open() {
         let mut inner = String::new();
         let leaf_name = format!("star_example_com.{extension}");
         std::io::Read::read_to_string(&mut zip.by_name(&leaf_name).unwrap(), &mut inner).unwrap();
-        assert_eq!(inner, leaf);
+        assert_eq!(inner, leaf.replace('\n', "\r\n"));
     }
     for (format, extension) in [("p7b", "p7b"), ("cer", "cer")] {
         let file = get(format).unwrap();
         assert_eq!(file.content_type, "application/x-pkcs7-certificates");
         assert!(file.file_name.ends_with(extension));
-        assert!(file.body.starts_with(b"-----BEGIN PKCS7-----\n"));
+        assert!(file.body.starts_with(b"-----BEGIN PKCS7-----\r\n"));
         fs::write(dir.path().join("chain.p7b"), file.body).unwrap();
         let text = told(dir.path(), "pkcs7 -in chain.p7b -print_certs");
         let inside: Vec<Vec<u8>> = pem::parse_many(&text).unwrap().into_iter().map(pem::Pem::into_contents).collect();

@@ -130,7 +130,9 @@ fn listed(shared: &Shared, reference: &str, query: Option<&str>, kind: Kind) -> 
     let archived = Query::parse(query).flag("show_archived");
     let now = shared.clock.now();
     let wanted = order.certificates.iter().filter(|one| one.kind == kind && (archived || !one.archived));
-    let items = wanted.map(|one| {
+    let sub_id = |id: u64| order.duplicates().position(|one| one.id == id).map_or(0, |at| at + 1);
+    // The newest first: clients take the first one after asking for another.
+    let items = wanted.rev().map(|one| {
         let mut item = json!({
             "id": one.id, "common_name": one.common_name, "dns_names": one.dns_names, "status": one.status,
             "date_created": stamp(one.created), "csr": one.csr, "key_size": one.key_size, "user_id": order.user,
@@ -141,7 +143,8 @@ fn listed(shared: &Shared, reference: &str, query: Option<&str>, kind: Kind) -> 
             item["server_platform"] = platform(one.server_platform);
             item["signature_hash"] = json!(one.signature_hash);
             item["ca_cert_id"] = json!(shared.authority.issuing_with(&one.ca).id());
-            item["sub_id"] = json!("1");
+            item["sub_id"] = json!(format!("{:03}", sub_id(one.id)));
+            item["public_id"] = json!(format!("{:016X}", one.id));
         } else {
             item["archived"] = json!(u8::from(one.archived));
             item["receipt_id"] = json!("0");

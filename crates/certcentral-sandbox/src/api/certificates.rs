@@ -2,20 +2,15 @@
 
 use axum::{
     Extension,
-    extract::{Path, State},
+    extract::{Path, RawQuery, State},
 };
 use serde_json::{Value, json};
 
-use super::{Answer, ApiError, Sandbox, WrongPem, bad_request, file, no_content, not_found, ok};
+use super::{Answer, ApiError, Sandbox, WrongPem, bad_request, file, no_content, not_found, ok, query::Query};
 use crate::{
     ca,
     state::{Certificate, Issue, life::Shared},
 };
-
-/// PEM as the API puts it into JSON: `\r\n` at every line's end.
-fn crlf(pem: &str) -> String {
-    pem.lines().flat_map(|line| [line.trim_end(), "\r\n"]).collect()
-}
 
 /// A certificate as chains list it.
 fn link(pem: &str) -> Value {
@@ -24,7 +19,33 @@ fn link(pem: &str) -> Value {
         let certificate = pem.parse_x509().ok()?;
         certificate.subject().iter_common_name().next()?.as_str().ok().map(str::to_owned)
     });
-    json!({ "subject_common_name": name, "pem": crlf(pem) })
+    json!({ "subject_common_name": name, "pem": ca::crlf(pem) })
+}
+
+/// An intermediate as "List intermediates" has it.
+fn described(id: String, pem: &str) -> Value {
+    let mut row = link(pem);
+    row["id"] = json!(id);
+    let Ok((_, parsed)) = x509_parser::pem::parse_x509_pem(pem.as_bytes()) else { return row };
+    let Ok(certificate) = parsed.parse_x509() else { return row };
+    let moment = |time: x509_parser::time::ASN1Time| {
+        let at = jiff::Timestamp::from_second(time.timestamp()).unwrap_or_default();
+        at.strftime("%Y-%m-%d %H:%M:%S").to_string()
+    };
+    let first = |mut names: Vec<&str>| names.drain(..).next().unwrap_or_default().to_owned();
+    let names = |name: &x509_parser::x509::X509Name<'_>| {
+        first(name.iter_common_name().filter_map(|name| name.as_str().ok()).collect())
+    };
+    let organization = certificate.subject().iter_organization().filter_map(|name| name.as_str().ok()).collect();
+    row["subject_org_name"] = json!(first(organization));
+    row["issuer_common_name"] = json!(names(certificate.issuer()));
+    row["valid_from"] = json!(moment(certificate.validity().not_before));
+    row["valid_to"] = json!(moment(certificate.validity().not_after));
+    row["serial_number"] = json!(ca::hex(certificate.raw_serial()));
+    row["thumbprint"] = json!(ca::thumbprint(&parsed.contents));
+    row["signature_hash"] = json!("SHA256");
+    row["is_private"] = json!("0");
+    row
 }
 
 /// Leaf, intermediate and root, as in an immediate issuance.
@@ -34,13 +55,13 @@ pub(super) fn chain_of(shared: &Shared, certificate: &Certificate, issue: &Issue
 }
 
 pub(super) async fn chain(State(shared): Sandbox, Path(id): Path<String>) -> Answer {
-    let (certificate, _) = issued(&shared, &id)?;
-    let intermediate = shared.authority.issuing_with(&certificate.ca).pem();
-    ok(json!({ "intermediates": [link(intermediate), link(shared.authority.root_pem())] }))
+    // With the leaf: clients in use make their certificate file of this answer alone.
+    let (certificate, issue) = issued(&shared, &id)?;
+    ok(json!({ "intermediates": chain_of(&shared, &certificate, &issue) }))
 }
 
 pub(super) async fn intermediates(State(shared): Sandbox) -> Answer {
-    let all = shared.authority.issuing().iter().map(|one| link(one.pem()));
+    let all = shared.authority.issuing().iter().map(|one| described(one.id(), one.pem()));
     ok(json!({ "intermediates": all.collect::<Value>() }))
 }
 
@@ -117,13 +138,26 @@ pub(super) async fn download_format(
     send(&shared, &issued(&shared, &id)?, &format, wrong)
 }
 
+/// The primary certificate of an order, or the duplicate with this `sub_id`; as `format_type` says.
 pub(super) async fn download_order(
     State(shared): Sandbox,
     Path(id): Path<String>,
+    RawQuery(query): RawQuery,
     wrong: Option<Extension<WrongPem>>,
 ) -> Answer {
-    let found = issued_of_order(&shared, &id)?;
-    send(&shared, &found, format_of(found.0.server_platform), wrong)
+    let query = Query::parse(query.as_deref());
+    let found = match query.number("sub_id").filter(|sub| *sub != 0) {
+        None => issued_of_order(&shared, &id)?,
+        Some(sub) => {
+            let order = shared.read(|state, _| state.find_order(&id).cloned()).ok_or_else(|| not_found("order"))?;
+            let at = usize::try_from(sub).unwrap_or(usize::MAX) - 1;
+            let copy = order.duplicates().nth(at).cloned().ok_or_else(|| not_found("certificate"))?;
+            let issue = copy.issued.clone().ok_or_else(|| not_found("certificate"))?;
+            (copy, issue)
+        }
+    };
+    let format = query.get("format_type").unwrap_or_else(|| format_of(found.0.server_platform));
+    send(&shared, &found, format, wrong)
 }
 
 pub(super) async fn download_order_format(

@@ -18,7 +18,7 @@ pub(super) fn listed(name: &str, page: Value, headers: &HeaderMap) -> Answer {
     if !wanted.trim().eq_ignore_ascii_case("text/csv") {
         return ok(page);
     }
-    let items = page[name].as_array().map(Vec::as_slice).unwrap_or_default();
+    let items = page.get(name).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     Ok(([(header::CONTENT_TYPE, "text/csv")], table(items)).into_response())
 }
 

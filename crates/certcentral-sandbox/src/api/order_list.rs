@@ -1,7 +1,7 @@
 //! Finding orders: the list with its filters, and what changed lately. ("List orders", "Status change list" of the API.)
 
 use axum::{
-    extract::{RawQuery, State},
+    extract::{Path, RawQuery, State},
     http::HeaderMap,
 };
 use jiff::Timestamp;
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::{
     Answer, Sandbox, UNEXPLAINED, bad_request,
     csv::listed,
-    ok,
+    not_found, ok,
     orders::{certificate, counts, years},
     products::product_brief,
     query::{Fields, Query},
@@ -50,9 +50,9 @@ fn row(shared: &Shared, state: &Files, order: &Order, now: Timestamp) -> (Fields
         "is_renewal": order.renewal_of.is_some(), "date_created": stamp(order.created),
         "order_valid_till": date(order.valid_till),
         "organization": { "id": order.organization, "name": organization.map(|organization| &organization.name) },
-        "validity_years": years(order), "disable_renewal_notifications": silent, "container": { "id": 1, "name": "Sandbox" },
+        "validity_years": years(order), "disable_renewal_notifications": silent, "container": { "id": 1, "name": "Sandbox", "is_active": true },
         "product": product.map(product_brief), "product_name_id": order.product, "has_duplicates": duplicates > 0,
-        "duplicates_count": duplicates, "reissues_count": reissues, "price": 0,
+        "has_reissues": reissues > 0, "number_of_sans": shown.dns_names.len(), "duplicates_count": duplicates, "reissues_count": reissues, "price": 0,
     });
     if let Some(id) = &order.alternative_id {
         item["alternative_order_id"] = json!(id);
@@ -88,6 +88,30 @@ fn row(shared: &Shared, state: &Files, order: &Order, now: Timestamp) -> (Fields
     search.extend(order.alternative_id.clone());
     fields.insert("search", search);
     (fields, item)
+}
+
+/// The orders to which their caller gave this id ("Get orders by alternative order ID").
+pub(super) async fn by_alternative_id(
+    State(shared): Sandbox,
+    Path(id): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Answer {
+    let query = Query::parse(query.as_deref());
+    let page = shared.read(|state, _| {
+        let ours = state.orders.values().filter(|order| order.alternative_id.as_deref() == Some(id.as_str()));
+        let rows = ours.map(|order| {
+            let mut row = json!({ "order_id": order.id, "status": order.status });
+            if order.status != "needs_approval" {
+                row["certificate_id"] = json!(order.shown().id);
+            }
+            (Fields::new(), row)
+        });
+        query.page("orders", rows.collect())
+    });
+    if page.get("orders").is_none() {
+        return Err(not_found("order"));
+    }
+    ok(page)
 }
 
 pub(super) async fn status_changes(State(shared): Sandbox, RawQuery(query): RawQuery) -> Answer {

@@ -255,7 +255,7 @@ pub(super) async fn update_status(
     let order = find(&shared, &id)?;
     let input = Input::required(&body)?;
     let status = input.required_text("status")?;
-    if status != "CANCELED" {
+    if !status.eq_ignore_ascii_case("canceled") {
         return Err(bad_request("invalid_status", &format!("The status '{status}' cannot be set.")));
     }
     let note = input.text("note").unwrap_or_default().to_owned();

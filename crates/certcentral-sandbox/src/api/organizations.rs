@@ -4,7 +4,6 @@
 use std::collections::BTreeSet;
 
 use axum::{
-    Extension,
     body::Bytes,
     extract::{Path, RawQuery, State},
     http::HeaderMap,
@@ -13,7 +12,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
-    Answer, ApiError, Caller, Sandbox, bad_request, created,
+    Answer, ApiError, Sandbox, bad_request, created,
     csv::listed,
     domains::description,
     id_of,
@@ -23,7 +22,7 @@ use super::{
     query::{Fields, Query},
 };
 use crate::{
-    account::{Contact, DuplicateOrganization, Organization, OrganizationValidation, Role, Validation},
+    account::{Contact, DuplicateOrganization, Organization, OrganizationValidation, Validation},
     clock::{days_later, stamp},
     state::{State as Files, life::Shared},
 };
@@ -32,6 +31,9 @@ use crate::{
 const FIRST_USER: u64 = 20_001;
 /// How long an organization validation counts (BR 4.2.1 since 15 March 2026), in days.
 const REUSE_DAYS: i64 = 398;
+
+/// Fields of an organization that some write as numbers.
+pub(super) const TEXTS: [&str; 2] = ["zip", "telephone"];
 
 /// The user of a key.
 pub(super) fn user(id: u64) -> Value {
@@ -133,7 +135,7 @@ pub(super) async fn validation(State(shared): Sandbox, Path(id): Path<String>) -
 }
 
 pub(super) async fn add(State(shared): Sandbox, body: Bytes) -> Answer {
-    let input = Input::required(&body)?;
+    let input = Input::required(&body)?.with_texts(&TEXTS);
     let reused = shared.config.switches.duplicate_organization == DuplicateOrganization::Reused;
     let id = shared.write(|state, now| match same(state, &input)? {
         Some(known) if reused => Ok(known),
@@ -369,18 +371,4 @@ fn set_active(shared: &Shared, id: &str, active: bool) -> Answer {
         }
     });
     no_content()
-}
-
-pub(super) async fn me(Extension(Caller(key)): Extension<Caller>) -> Answer {
-    let (role_id, role) = match key.role {
-        Role::Administrator => (1, "Administrator"),
-        Role::Orders | Role::OrdersDomainsOrganizations => (4, "Manager"),
-        Role::ViewOnly => (2, "Limited User"),
-    };
-    ok(json!({
-        "id": key.user_id, "username": "sandbox", "account_id": 1, "first_name": "Sandbox", "last_name": "User",
-        "email": "user@example.com", "job_title": "Engineer", "telephone": "801-555-0100", "status": "active",
-        "container": container(), "access_roles": [{ "id": role_id, "name": role }], "type": "standard",
-        "has_container_assignments": false,
-    }))
 }

@@ -68,7 +68,8 @@ pub(super) async fn place(
         names.sort();
         names.dedup();
         let hint = input.text("product.type_hint").or(input.text("type_hint"));
-        hint.and_then(|hint| Product::guess(&config.products, hint, &names)).ok_or_else(|| {
+        // Without a hint the names alone decide, among the OV products.
+        Product::guess(&config.products, hint.unwrap_or("ov"), &names).ok_or_else(|| {
             bad_request("ambiguous_product", "The product could not be determined from the type hint.")
         })?
     } else {
@@ -272,10 +273,15 @@ fn ca_of(shared: &Shared, input: &Input, product: &Product) -> Result<String, Ap
         return Ok(allowed.first().map(|ca| ca.id()).unwrap_or_default());
     };
     let asked = asked.as_str().map_or_else(|| asked.to_string(), str::to_owned);
-    allowed.iter().map(|ca| ca.id()).find(|id| id.eq_ignore_ascii_case(&asked)).ok_or_else(|| {
+    if let Some(id) = allowed.iter().map(|ca| ca.id()).find(|id| id.eq_ignore_ascii_case(&asked)) {
+        return Ok(id);
+    }
+    // One of another product is refused; what is no CA at all is passed over, as a client in use relies on.
+    if shared.authority.issuing().iter().any(|ca| ca.id().eq_ignore_ascii_case(&asked)) {
         let message = format!("The CA certificate '{asked}' is not one of the product's allowed_ca_certs.");
-        bad_request("invalid_ca_cert_id", &message)
-    })
+        return Err(bad_request("invalid_ca_cert_id", &message));
+    }
+    Ok(allowed.first().map(|ca| ca.id()).unwrap_or_default())
 }
 
 /// Reads and checks the `certificate` of a body; its id and status come later.
@@ -342,7 +348,7 @@ fn organization_of(state: &mut Files, input: &Input, now: Timestamp) -> Result<u
         };
     }
     match input.part("organization").filter(|part| part.text("name").is_some()) {
-        Some(part) => organizations::find_or_enter(state, &part, now),
+        Some(part) => organizations::find_or_enter(state, &part.with_texts(&organizations::TEXTS), now),
         None => Err(missing("organization")),
     }
 }

@@ -12,7 +12,7 @@ use super::{
     Answer, ApiError, Caller, Sandbox, bad_request, created, input::Input, no_content, not_found, organizations::user,
 };
 use crate::{
-    account::Role,
+    account::{Approval, Role},
     clock::stamp,
     state::{Certificate, Order, Request, RequestKind, State as Files, life::Shared},
 };
@@ -53,19 +53,22 @@ fn ask_to_revoke(shared: &Shared, Caller(key): &Caller, order: &Order, certifica
         shared.write(|state, now| revoke_now(state, order.id, &certificates, whole_when_last, now));
         return no_content();
     }
+    // An account that approves by itself says `submitted`, one whose approvers have to act `pending`.
+    let automatic = shared.config.approval == Approval::Automatic;
+    let status = if automatic { "submitted" } else { "pending" };
     let comments = input.text("comments").or(input.text("comment")).unwrap_or_default().to_owned();
     let body = shared.write(|state, now| {
         let id = state.next_id();
         let request = Request {
             id,
             kind: RequestKind::Revoke,
-            status: "pending".to_owned(),
+            status: if automatic { "approved" } else { "pending" }.to_owned(),
             date: now,
-            processed: None,
+            processed: automatic.then_some(now),
             requester: key.user_id,
-            processor: None,
+            processor: automatic.then_some(key.user_id),
             order: order.id,
-            certificates,
+            certificates: certificates.clone(),
             comments: comments.clone(),
             processor_comment: String::new(),
         };
@@ -73,8 +76,11 @@ fn ask_to_revoke(shared: &Shared, Caller(key): &Caller, order: &Order, certifica
         if let Some(order) = state.orders.get_mut(&order.id) {
             order.requests.push(id);
         }
+        if automatic {
+            revoke_now(state, order.id, &certificates, shared.config.revoke_order_with_last_certificate, now);
+        }
         json!({
-            "id": id, "date": stamp(now), "type": "revoke", "status": "pending", "requester": user(key.user_id),
+            "id": id, "date": stamp(now), "type": "revoke", "status": status, "requester": user(key.user_id),
             "comments": comments,
         })
     });

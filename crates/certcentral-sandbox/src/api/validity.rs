@@ -28,12 +28,14 @@ impl Asked {
     /// Custom date over days over years; `names` in this order.
     fn read(input: &Input, prefix: &str, names: [&str; 3], now: Timestamp) -> Result<Option<Self>, ApiError> {
         let [custom, days, years] = names.map(|name| format!("{prefix}{name}"));
-        if let Some(text) = input.text(&custom) {
+        // A date may come with a time, which does not count.
+        if let Some(text) = input.text(&custom).map(|text| text.split_once('T').map_or(text, |(date, _)| date)) {
             let end = parse_custom_date(text).and_then(end_of_day).filter(|end| *end > now);
             let wrong = || bad_request("invalid_custom_expiration_date", &format!("'{text}' is not a future date."));
             return end.map(|end| Some(Self::Until(end))).ok_or_else(wrong);
         }
-        let asked = match (input.number(&days), input.number(&years)) {
+        let some = |number: Option<i64>| number.filter(|number| *number != 0);
+        let asked = match (some(input.number(&days)), some(input.number(&years))) {
             (Some(days), _) => Self::Days(days),
             (None, Some(years)) => Self::Years(years),
             (None, None) => return Ok(None),

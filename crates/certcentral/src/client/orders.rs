@@ -174,8 +174,8 @@ impl Client {
         Ok(None)
     }
 
-    /// The order of an alternative id by the one call for it, which no page documents and a client in use makes. `None` where
-    /// there is no such call or no such order; then the list tells.
+    /// The order of an alternative id by the one call for it (API page "Get orders by alternative order ID"). `None` where there
+    /// is no such order or, at an older service, no such call; then the list tells.
     async fn order_by_alternative_id(&self, id: &str) -> Option<Order> {
         let call = Call::get(format!("/order/alternate/{id}"));
         let found = self.list::<StatusChange>(call, "orders").await.ok()?.items.into_iter().next()?;
