@@ -5,6 +5,7 @@
 mod account;
 mod again;
 mod certificates;
+mod containers;
 mod control;
 mod csv;
 mod domains;
@@ -205,6 +206,9 @@ fn router(shared: Arc<Shared>) -> Router {
         .route("/organization/{id}/validation", get(organizations::validation).post(organizations::submit))
         .route("/organization/{id}/activate", put(organizations::activate))
         .route("/organization/{id}/deactivate", put(organizations::deactivate))
+        .route("/container", get(containers::list))
+        .route("/container/{id}", get(containers::info))
+        .route("/container/{id}/children", get(containers::children))
         .route("/request", get(requests::list))
         .route("/request/{id}", get(requests::info))
         .route("/request/{id}/status", put(requests::update_status))
@@ -214,10 +218,7 @@ fn router(shared: Arc<Shared>) -> Router {
         .route("/user/me", get(account::me))
         .route("/account", get(account::info))
         .route("/account/metadata", get(account::custom_fields).post(account::add_custom_field))
-        .route("/container", get(account::containers))
-        .route("/container/{id}", get(account::container_info))
-        .route("/container/{id}/children", get(account::children))
-        .route("/container/{id}/order/organization", get(account::organizations_of_container))
+        .route("/container/{id}/order/organization", get(containers::organizations))
         .fallback(no_route)
         .method_not_allowed_fallback(no_route)
         .layer(middleware::from_fn_with_state(Arc::clone(&shared), front_door));

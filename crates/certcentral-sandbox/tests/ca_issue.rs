@@ -317,7 +317,7 @@ fn downloads_open() {
         let mut inner = String::new();
         let leaf_name = format!("star_example_com.{extension}");
         std::io::Read::read_to_string(&mut zip.by_name(&leaf_name).unwrap(), &mut inner).unwrap();
-        assert_eq!(inner, leaf.replace('\n', "\r\n"));
+        assert_eq!(inner, leaf.replace('\n', "\r\n"), "lines end as the service ends them");
     }
     for (format, extension) in [("p7b", "p7b"), ("cer", "cer")] {
         let file = get(format).unwrap();

@@ -53,8 +53,7 @@ async fn organizations_are_listed_by_page_and_filter() {
     ];
     for (query, total, ids) in table {
         let (status, list) = bench.get(&format!("/organization?{query}")).await;
-        let organizations = list.get("organizations").and_then(Value::as_array).into_iter().flatten();
-        let found: Vec<u64> = organizations.map(id).collect();
+        let found: Vec<u64> = list["organizations"].as_array().into_iter().flatten().map(id).collect();
         assert_eq!((status, list["page"]["total"].as_u64().unwrap(), found.as_slice()), (200, total, ids), "{query}");
     }
 }
@@ -289,7 +288,7 @@ async fn requests_are_listed_shown_and_answered() {
         let bench = &bench;
         async move {
             let (_, list) = bench.get(&format!("/request?{query}")).await;
-            list.get("requests").and_then(Value::as_array).into_iter().flatten().map(id).collect::<Vec<_>>()
+            list["requests"].as_array().into_iter().flatten().map(id).collect::<Vec<_>>()
         }
     };
     assert_eq!(listed("filters[status]=pending").await, [request(&first), request(&second)]);

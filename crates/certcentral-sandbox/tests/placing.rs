@@ -90,14 +90,17 @@ async fn every_product_is_listed_and_can_be_ordered() {
 async fn the_product_is_guessed_or_ambiguous() {
     let bench = bench(|_| {}).await;
     let refused = Err((400, "ambiguous_product"));
-    let table: [(Value, &[&str], _); 7] = [
+    let table: [(Value, &[&str], _); 9] = [
         (json!({"type_hint": "ov"}), &["example.com", "www.example.com"], Ok("ssl_plus")),
         (json!({"type_hint": "ov"}), &["example.com", "example.net", "example.org"], Ok("ssl_multi_domain")),
         (json!({"type_hint": "ev"}), &["example.com"], Ok("ssl_ev_plus")),
         (json!({"type_hint": "ssl_securesite_pro"}), &["example.com"], Ok("ssl_securesite_pro")),
         (json!({"type_hint": "ev"}), &["*.example.com"], refused),
         (json!({"type_hint": "something"}), &["example.com"], refused),
+        // The names alone.
         (json!({}), &["example.com"], Ok("ssl_plus")),
+        (json!({}), &["*.example.com"], Ok("ssl_wildcard")),
+        (json!({}), &["*.example.com", "*.example.net", "example.org"], refused),
     ];
     for (product, names, expected) in table {
         let answer = bench.post("/order/certificate/ssl", order(names, json!({ "product": product }))).await;
@@ -151,6 +154,8 @@ async fn validity_by_years_days_and_dates() {
         (json!({"order_validity": {"years": 4}}), Value::Null, refused("invalid_order_validity")),
         (json!({"order_validity": {"days": 2190}}), Value::Null, refused("invalid_order_validity")),
         (json!({"order_validity": {"days": -1}}), Value::Null, refused("invalid_validity")),
+        // Clients that leave nothing out write 0 for nothing.
+        (json!({"order_validity": {"days": 0}}), Value::Null, refused("missing_order_validity")),
         (
             json!({"order_validity": {"custom_expiration_date": "2026-11-30"}}),
             Value::Null,

@@ -1,5 +1,5 @@
-//! The account as a whole: its details, users, divisions and own fields. Of no use to domain validation, but the first thing that
-//! many clients ask for. ("Account details", "List containers", "My user info" of the API.)
+//! The account as a whole: its details, users and own fields. Of no use to domain validation, but the first thing that
+//! many clients ask for. ("Account details", "My user info" of the API.)
 
 use axum::{
     Extension,
@@ -15,10 +15,7 @@ use super::{
     orders::container,
     query::{Fields, Query},
 };
-use crate::{
-    account::{ApiKey, Role},
-    state::life::Shared,
-};
+use crate::account::{ApiKey, Role};
 
 pub(super) async fn info(State(shared): Sandbox) -> Answer {
     let primary = shared.read(|state, _| state.organizations.values().next().cloned());
@@ -62,50 +59,6 @@ pub(super) async fn users(State(shared): Sandbox, RawQuery(query): RawQuery) -> 
     keys.dedup_by_key(|key| key.user_id);
     let rows = keys.into_iter().map(|key| (Fields::from([("id", vec![key.user_id.to_string()])]), user(key)));
     ok(Query::parse(query.as_deref()).page("users", rows.collect()))
-}
-
-fn division(shared: &Shared) -> Value {
-    let users: std::collections::BTreeSet<String> =
-        shared.config.keys.iter().map(|key| key.user_id.to_string()).collect();
-    let organizations = shared.read(|state, _| {
-        let assigned = state.organizations.values().map(|organization| {
-            json!({
-                "id": organization.id, "status": if organization.active { "active" } else { "inactive" },
-                "name": organization.name, "display_name": organization.display_name(),
-                // A string here, unlike in the organization itself.
-                "is_active": if organization.active { "1" } else { "0" },
-            })
-        });
-        assigned.collect::<Value>()
-    });
-    json!({
-        "id": 1, "public_id": "sandbox", "name": "Sandbox", "description": "The account's only division", "parent_id": 0,
-        "template_id": 5, "ekey": "", "has_logo": false, "is_active": true, "allowed_domain_names": [],
-        "user_id_assignments": users, "organization_assignments": organizations,
-    })
-}
-
-pub(super) async fn containers(State(shared): Sandbox) -> Answer {
-    ok(json!({ "containers": [division(&shared)] }))
-}
-
-pub(super) async fn container_info(State(shared): Sandbox, Path(id): Path<String>) -> Answer {
-    if id == "1" { ok(division(&shared)) } else { Err(not_found("container")) }
-}
-
-pub(super) async fn children(Path(id): Path<String>) -> Answer {
-    if id == "1" { ok(json!({ "containers": [] })) } else { Err(not_found("container")) }
-}
-
-pub(super) async fn organizations_of_container(State(shared): Sandbox, Path(id): Path<String>) -> Answer {
-    if id != "1" {
-        return Err(not_found("container"));
-    }
-    ok(shared.read(|state, _| {
-        let active = state.organizations.values().filter(|organization| organization.active);
-        let rows = active.map(|one| json!({ "id": one.id, "name": one.name, "display_name": one.display_name() }));
-        json!({ "organizations": rows.collect::<Value>() })
-    }))
 }
 
 /// Replaces the CSR of a pending order.
