@@ -49,6 +49,10 @@ pub(crate) const KINDS: &[Kind] = kinds![
     dcv_cloudflare,
     #[cfg(feature = "route53")]
     dcv_route53,
+    #[cfg(feature = "azure")]
+    dcv_azure,
+    #[cfg(feature = "gcloud")]
+    dcv_gcloud,
     #[cfg(feature = "linode")]
     dcv_linode,
     #[cfg(feature = "ns1")]
