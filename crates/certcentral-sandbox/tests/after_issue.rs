@@ -170,6 +170,9 @@ async fn chains_follow_the_chosen_ca() {
     // What is no CA at all is passed over; one of another product is not.
     body["certificate"]["ca_cert_id"] = json!("00112233");
     assert_eq!(bench.post("/order/certificate/ssl_basic", body.clone()).await.0, 201);
+    let (_, private) = bench.get("/product/private_ssl_plus").await;
+    body["certificate"]["ca_cert_id"] = private["allowed_ca_certs"][0]["id"].clone();
+    assert_eq!(error(&bench.post("/order/certificate/ssl_basic", body.clone()).await), (400, "invalid_ca_cert_id"));
     body["certificate"]["ca_cert_id"] = cas[1]["id"].clone();
     assert_eq!(error(&bench.post("/order/certificate/ssl_plus", body).await), (400, "invalid_ca_cert_id"));
 }

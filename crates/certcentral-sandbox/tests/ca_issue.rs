@@ -297,6 +297,27 @@ fn a_directory_keeps_its_authority() {
 }
 
 #[test]
+fn a_directory_of_an_older_sandbox_gets_the_intermediates_it_lacks() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = Authority::load_or_create(dir.path(), Timestamp::now()).unwrap();
+    let path = dir.path().join("authority.pem");
+    let blocks = pem::parse_many(fs::read_to_string(&path).unwrap()).unwrap();
+    // Root, three intermediates, and their keys; the older one had one intermediate.
+    assert_eq!(blocks.len(), 8);
+    let older: String = [0, 1, 4, 5].map(|at: usize| pem::encode(&blocks[at])).concat();
+    fs::write(&path, older).unwrap();
+    let again = Authority::load_or_create(dir.path(), Timestamp::now()).unwrap();
+    assert_eq!((again.root_pem(), again.intermediate_id()), (first.root_pem(), first.intermediate_id()));
+    assert_eq!(again.issuing().len(), 3);
+    assert_ne!(again.issuing()[1].id(), first.issuing()[1].id());
+    let kept = Authority::load_or_create(dir.path(), Timestamp::now()).unwrap();
+    let ids = |authority: &Authority| {
+        authority.issuing().iter().map(certcentral_sandbox::ca::Issuing::id).collect::<Vec<_>>()
+    };
+    assert_eq!(ids(&kept), ids(&again), "written down");
+}
+
+#[test]
 fn downloads_open() {
     let dir = tempfile::tempdir().unwrap();
     let authority = Authority::generate(Timestamp::now()).unwrap();

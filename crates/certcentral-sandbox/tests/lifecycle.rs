@@ -335,3 +335,20 @@ async fn approval_modes_hold_for_every_certificate() {
     let (_, again) = bench.post(&format!("{path}/reissue"), order(&["example.com"], json!({}))).await;
     assert_eq!((&again["requests"][0]["status"], again["certificate_chain"].is_array()), (&json!("approved"), true));
 }
+
+#[tokio::test]
+async fn what_a_reissue_ends_is_ended_after_a_restart_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path().to_owned();
+    let first = bench(|config| config.state_dir = Some(at.clone())).await;
+    let (path, placed) = issued(&first, "ssl_basic", &["example.com", "www.example.com"], json!({})).await;
+    let (_, again) = first.post(&format!("{path}/reissue"), order(&["example.com"], json!({}))).await;
+    assert!(again["certificate_chain"].is_array());
+    drop(first);
+    let second = bench(|config| config.state_dir = Some(at.clone())).await;
+    let revoke = format!("/certificate/{}/revoke", placed["certificate_id"]);
+    clock(&second, 73 * 3_600).await;
+    let (_, info) = second.get(&path).await;
+    assert_eq!((&info["status"], &info["certificate"]["id"]), (&json!("issued"), &again["certificate_id"]));
+    assert_eq!(error(&second.put(&revoke, json!({})).await), (400, "cannot_revoke"), "it is revoked");
+}
