@@ -24,6 +24,12 @@ pub struct Config {
     pub state_dir: Option<PathBuf>,
     /// Folder in which mails of the DCV method `email` are put as files; without it they are only listed by the control endpoint.
     pub mailbox: Option<PathBuf>,
+    /// Speak HTTPS, with a certificate for this machine that the sandbox's own root has signed.
+    pub tls: bool,
+    /// When the sandbox's time begins; else it is the system's.
+    pub now: Option<jiff::Timestamp>,
+    /// How many times as fast the sandbox's time runs: with 86,400 a second is a day.
+    pub speed: Option<f64>,
     /// Who may call.
     pub keys: Vec<ApiKey>,
     /// The organizations of the account.
@@ -61,6 +67,9 @@ impl Default for Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             state_dir: None,
             mailbox: None,
+            tls: false,
+            now: None,
+            speed: None,
             keys: vec![ApiKey::new("sandbox", Role::Administrator)],
             organizations: vec![
                 Organization::validated(10_001, "Example Organization"),

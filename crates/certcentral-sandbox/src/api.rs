@@ -19,6 +19,7 @@ mod query;
 mod requests;
 mod revoking;
 mod validity;
+mod webhooks;
 
 use std::{
     io,
@@ -29,6 +30,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll},
+    time::Duration,
 };
 
 use axum::{
@@ -46,7 +48,10 @@ use serde_json::{Value, json};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
+    sync::mpsc,
+    task::JoinHandle,
 };
+use tokio_rustls::{TlsAcceptor, rustls::ServerConfig, server::TlsStream};
 use tower::util::ServiceExt as _;
 
 use crate::{
@@ -65,6 +70,8 @@ pub struct Seen {
     /// The answer's status; 0 when the answer was dropped on purpose.
     pub status: u16,
 }
+
+pub(crate) use certificates::chain_of;
 
 /// Where the API is on its host.
 pub(crate) const PREFIX: &str = "/services/v2";
@@ -142,11 +149,24 @@ struct Caller(ApiKey);
 struct WrongPem;
 
 /// Answers until `stop`.
-pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>, stop: impl Future<Output = ()> + Send + 'static) {
+pub(crate) async fn serve(
+    listener: TcpListener,
+    tls: Option<Arc<ServerConfig>>,
+    shared: Arc<Shared>,
+    stop: impl Future<Output = ()> + Send + 'static,
+) {
     // Before the routes are looked at: clients in use write a slash before the query.
     let app = router(shared).map_request(without_final_slash as fn(Request) -> Request);
     let service = ServiceExt::<Request>::into_make_service_with_connect_info::<Peer>(app);
-    if let Err(error) = axum::serve(Severable(listener), service).with_graceful_shutdown(stop).await {
+    let listener = match tls {
+        Some(config) => Severable::tls(listener, config),
+        None => Ok(Severable::Plain(listener)),
+    };
+    let listener = match listener {
+        Ok(listener) => listener,
+        Err(error) => return tracing::error!(%error, "the sandbox cannot listen"),
+    };
+    if let Err(error) = axum::serve(listener, service).with_graceful_shutdown(stop).await {
         tracing::error!(%error, "the sandbox stopped");
     }
 }
@@ -216,6 +236,14 @@ fn router(shared: Arc<Shared>) -> Router {
         .route("/product/{name_id}", get(products::info))
         .route("/user", get(account::users))
         .route("/user/me", get(account::me))
+        .route("/webhook", get(webhooks::list).post(webhooks::create))
+        .route("/webhook/test-endpoint", post(webhooks::test_endpoint))
+        .route("/webhook/event-logs", get(webhooks::event_logs))
+        .route("/webhook/{id}", put(webhooks::update))
+        .route("/webhook/{id}/activate", put(webhooks::activate))
+        .route("/webhook/{id}/deactivate", put(webhooks::deactivate))
+        .route("/webhook/{id}/send-challenge", put(webhooks::challenge))
+        .route("/webhook/{id}/check-challenge", put(webhooks::challenge))
         .route("/account", get(account::info))
         .route("/account/metadata", get(account::custom_fields).post(account::add_custom_field))
         .route("/container/{id}/order/organization", get(containers::organizations))
@@ -264,6 +292,7 @@ async fn front_door(
     };
     if writes {
         shared.deliver();
+        shared.deliver_hooks();
         shared.save().await;
         shared.wake.notify_one();
     }
@@ -301,7 +330,7 @@ fn admit(shared: &Shared, request: &mut Request) -> Result<(), ApiError> {
         let message = "Access denied due to access_denied_invalid_key.";
         return Err(ApiError::new(StatusCode::FORBIDDEN, INVALID_KEY, message));
     };
-    if !shared.limiter.admit(key, shared.clock.now()) {
+    if !shared.limiter.admit(key, shared.clock.unhurried()) {
         return Err(rate_limited());
     }
     let path = request.uri().path();
@@ -320,27 +349,83 @@ fn admit(shared: &Shared, request: &mut Request) -> Result<(), ApiError> {
 }
 
 /// A listener whose connections can be cut in the middle of an answer.
-struct Severable(TcpListener);
+enum Severable {
+    Plain(TcpListener),
+    /// Connections whose handshake is done: a caller that dawdles over its own holds nobody up.
+    Tls {
+        address: SocketAddr,
+        ready: mpsc::Receiver<(TlsStream<TcpStream>, SocketAddr)>,
+        accepting: JoinHandle<()>,
+    },
+}
+
+impl Severable {
+    fn tls(listener: TcpListener, config: Arc<ServerConfig>) -> io::Result<Self> {
+        let address = listener.local_addr()?;
+        let (sender, ready) = mpsc::channel(64);
+        let accepting = tokio::spawn(async move {
+            let acceptor = TlsAcceptor::from(config);
+            loop {
+                let Ok((stream, peer)) = listener.accept().await else { continue };
+                let _ = stream.set_nodelay(true);
+                let (acceptor, sender) = (acceptor.clone(), sender.clone());
+                tokio::spawn(async move {
+                    let handshake = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await;
+                    if let Ok(Ok(stream)) = handshake {
+                        let _ = sender.send((stream, peer)).await;
+                    }
+                });
+            }
+        });
+        Ok(Self::Tls { address, ready, accepting })
+    }
+}
+
+impl Drop for Severable {
+    fn drop(&mut self) {
+        if let Self::Tls { accepting, .. } = self {
+            accepting.abort();
+        }
+    }
+}
+
+/// How long a caller may take to begin.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// What both kinds of connection are.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 impl Listener for Severable {
     type Io = Wire;
     type Addr = SocketAddr;
 
     async fn accept(&mut self) -> (Wire, SocketAddr) {
-        let (stream, address) = <TcpListener as Listener>::accept(&mut self.0).await;
-        // Small answers must not wait for the client's acknowledgement.
-        let _ = stream.set_nodelay(true);
-        (Wire { stream, cut: Arc::default() }, address)
+        match self {
+            Self::Plain(listener) => {
+                let (stream, address) = <TcpListener as Listener>::accept(listener).await;
+                // Small answers must not wait for the client's acknowledgement.
+                let _ = stream.set_nodelay(true);
+                (Wire { stream: Box::new(stream), cut: Arc::default() }, address)
+            }
+            Self::Tls { ready, .. } => match ready.recv().await {
+                Some((stream, address)) => (Wire { stream: Box::new(stream), cut: Arc::default() }, address),
+                None => std::future::pending().await,
+            },
+        }
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.0.local_addr()
+        match self {
+            Self::Plain(listener) => listener.local_addr(),
+            Self::Tls { address, .. } => Ok(*address),
+        }
     }
 }
 
 /// One connection.
 struct Wire {
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
     cut: Arc<AtomicBool>,
 }
 

@@ -218,6 +218,46 @@ impl Authority {
         self.issuing.iter().find(|one| one.id() == id).unwrap_or(&self.issuing[0])
     }
 
+    /// What the sandbox's own API needs to speak TLS: a new key, and a certificate for this machine's names. A year, by the
+    /// sandbox's time and the system's, whichever is earlier.
+    pub(crate) fn server(
+        &self,
+        ip: std::net::IpAddr,
+        now: Timestamp,
+    ) -> Result<std::sync::Arc<rustls::ServerConfig>, Error> {
+        let key = KeyPair::generate()?;
+        let request = CertificateParams::default().serialize_request(&key)?.pem()?;
+        let csr = Csr::parse(&request).map_err(|_| Error::Random)?;
+        let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned(), ip.to_string()];
+        names.sort();
+        names.dedup();
+        let from = now.min(Timestamp::now());
+        let issued = self.issue(&IssueRequest {
+            csr: &csr,
+            subject: Subject {
+                common_name: "localhost",
+                organization: "DCV Sandbox",
+                city: "",
+                state: "",
+                country: "US",
+            },
+            dns_names: &names,
+            not_before: crate::clock::days_later(from, -1),
+            not_after: crate::clock::days_later(now.max(Timestamp::now()), 365),
+            signature_hash: "sha256",
+            server_auth_only: true,
+            extended: None,
+        })?;
+        let der = |text: &str| pem::parse(text).map(|pem| pem.into_contents().into()).map_err(|_| Error::Random);
+        let chain = vec![der(&issued.leaf_pem)?, der(self.intermediate_pem())?];
+        let key = rustls::pki_types::PrivateKeyDer::Pkcs8(key.serialize_der().into());
+        let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key));
+        config.map(std::sync::Arc::new).map_err(|_| Error::Random)
+    }
+
     /// Signs a leaf certificate with the usual intermediate.
     pub fn issue(&self, request: &IssueRequest<'_>) -> Result<Issued, Error> {
         self.issuing[0].issue(request)
@@ -251,6 +291,10 @@ impl Issuing {
         set_validity(&mut params, request.not_before, request.not_after)?;
         params.distinguished_name = subject(&request.subject, request.extended.as_ref())?;
         for name in request.dns_names {
+            if let Ok(ip) = name.parse() {
+                params.subject_alt_names.push(SanType::IpAddress(ip));
+                continue;
+            }
             let value = name.as_str().try_into();
             let value = value.map_err(|_| Error::Value { field: "dns_names", value: name.clone() })?;
             params.subject_alt_names.push(SanType::DnsName(value));

@@ -9,15 +9,37 @@ use jiff::{Span, Timestamp, civil::Date, tz::TimeZone};
 #[derive(Debug, Default)]
 pub struct Clock {
     offset_seconds: AtomicI64,
+    /// Since when time runs faster, and how much.
+    hurry: Option<(Timestamp, f64)>,
 }
 
 impl Clock {
     pub(crate) fn with_offset(seconds: i64) -> Self {
-        Self { offset_seconds: AtomicI64::new(seconds) }
+        Self { offset_seconds: AtomicI64::new(seconds), hurry: None }
+    }
+
+    /// From now on so many times as fast as the system's.
+    pub(crate) fn hurried(self, speed: Option<f64>) -> Self {
+        let hurry = speed.filter(|speed| speed.is_finite() && *speed > 0.0).map(|speed| (Timestamp::now(), speed));
+        Self { hurry, ..self }
+    }
+
+    /// How many times as fast it runs.
+    pub(crate) fn speed(&self) -> f64 {
+        self.hurry.map_or(1.0, |(_, speed)| speed)
     }
 
     /// Now, in the sandbox.
     pub fn now(&self) -> Timestamp {
+        let now = self.unhurried();
+        let Some((since, speed)) = self.hurry else { return now };
+        let passed = Timestamp::now().duration_since(since).as_secs_f64();
+        let more = jiff::SignedDuration::try_from_secs_f64(passed * (speed - 1.0)).unwrap_or_default();
+        now.checked_add(more).unwrap_or(Timestamp::MAX)
+    }
+
+    /// Now without hurry: what rate limits go by, whose windows are the network's and not the certificates'.
+    pub(crate) fn unhurried(&self) -> Timestamp {
         later(Timestamp::now(), self.offset_seconds())
     }
 

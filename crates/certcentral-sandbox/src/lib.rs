@@ -27,6 +27,7 @@ pub mod ca;
 pub mod clock;
 pub mod dns;
 pub mod faults;
+mod hooks;
 pub mod limits;
 mod names;
 mod state;
@@ -40,6 +41,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use jiff::Timestamp;
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 
 pub use account::{ApiKey, Config, Organization, Role};
@@ -90,7 +92,10 @@ impl Sandbox {
             }
             None => (None, State::default()),
         };
-        let clock = Clock::with_offset(state.clock_offset);
+        let clock = Clock::with_offset(state.clock_offset).hurried(config.speed);
+        if let Some(now) = config.now.filter(|_| state.clock_offset == 0) {
+            clock.advance(now.as_second() - Timestamp::now().as_second());
+        }
         let authority = match &config.state_dir {
             Some(dir) => ca::Authority::load_or_create(dir, clock.now()),
             None => ca::Authority::generate(clock.now()),
@@ -109,12 +114,18 @@ impl Sandbox {
             limiter: limits::Limiter::new(config.rate.clone()),
             faults: faults::Faults::default(),
             seen: Mutex::default(),
-            control: format!("http://{address}/sandbox"),
+            control: format!("{}://{address}/sandbox", if config.tls { "https" } else { "http" }),
             wake: tokio::sync::Notify::new(),
             config,
         });
         let (stop, stopped) = oneshot::channel::<()>();
-        let server = tokio::spawn(api::serve(listener, Arc::clone(&shared), async {
+        let tls = if shared.config.tls {
+            let config = shared.authority.server(address.ip(), shared.clock.now());
+            Some(config.map_err(|error| Error::Authority(error.to_string()))?)
+        } else {
+            None
+        };
+        let server = tokio::spawn(api::serve(listener, tls, Arc::clone(&shared), async {
             // A dropped sandbox is a stopped one.
             let _ = stopped.await;
         }));
@@ -122,14 +133,14 @@ impl Sandbox {
         Ok(Self { address, shared, stop: Some(stop), server: Some(server), schedule })
     }
 
-    /// Where clients go: `http://127.0.0.1:PORT/services/v2`.
+    /// Where clients go: `http://127.0.0.1:PORT/services/v2`, with https where [`Config::tls`] says so.
     pub fn base_url(&self) -> String {
-        format!("http://{}/services/v2", self.address)
+        self.shared.control.replace("/sandbox", "/services/v2")
     }
 
     /// Where the control endpoints are: `http://127.0.0.1:PORT/sandbox`.
     pub fn control_url(&self) -> String {
-        format!("http://{}/sandbox", self.address)
+        self.shared.control.clone()
     }
 
     /// The address it listens on.
@@ -152,6 +163,12 @@ impl Sandbox {
         let link = |mail: &state::mail::Mail| format!("{}/mails/{}", self.shared.control, mail.link);
         self.shared
             .read(|state, _| state.mails.iter().map(|mail| (mail.to.clone(), mail.name.clone(), link(mail))).collect())
+    }
+
+    /// The events that the webhook was told of: name, data, and the status that the endpoint answered.
+    pub fn deliveries(&self) -> Vec<(String, serde_json::Value, Option<u16>)> {
+        let one = |one: &hooks::Delivery| (one.event.clone(), one.data.clone(), one.status);
+        self.shared.read(|state, _| state.deliveries.iter().map(one).collect())
     }
 
     /// What the validation authority asked, and what it heard: the last few thousand look-ups.

@@ -341,6 +341,11 @@ pub(crate) struct State {
     /// The account's own fields, as they are shown.
     #[serde(default)]
     pub(crate) custom_fields: Vec<Value>,
+    /// The account's webhook, and what it was told.
+    #[serde(default)]
+    pub(crate) webhook: Option<crate::hooks::Webhook>,
+    #[serde(default)]
+    pub(crate) deliveries: Vec<crate::hooks::Delivery>,
     /// Mails of the method `email`.
     #[serde(default)]
     pub(crate) mails: Vec<mail::Mail>,

@@ -403,6 +403,15 @@ pub(crate) struct Sandbox {
     /// API key that is accepted; may be repeated. Default: sandbox
     #[arg(long, value_name = "KEY")]
     pub(crate) key: Vec<String>,
+    /// Speak HTTPS, with a certificate for this machine below the sandbox's root
+    #[arg(long)]
+    pub(crate) tls: bool,
+    /// When the sandbox's time begins, e.g. 2027-03-15T00:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = parse::<jiff::Timestamp>)]
+    pub(crate) now: Option<jiff::Timestamp>,
+    /// How many times as fast the sandbox's time runs; 86400 makes a day of a second
+    #[arg(long, value_name = "FACTOR", value_parser = speed)]
+    pub(crate) speed: Option<f64>,
     /// Folder for the CA's mails (method email), one file each with the link that approves
     #[arg(long, value_name = "DIR")]
     pub(crate) mailbox: Option<PathBuf>,
@@ -423,6 +432,11 @@ pub(crate) struct Manual {
     /// Write the JSON schema of dcv.toml to standard output
     #[arg(long)]
     pub(crate) schema: bool,
+}
+
+fn speed(text: &str) -> Result<f64, String> {
+    let speed: Option<f64> = text.parse().ok().filter(|speed: &f64| speed.is_finite() && (0.001..=1e7).contains(speed));
+    speed.ok_or_else(|| format!("`{text}` is no factor; write a number above 0, e.g. 86400"))
 }
 
 /// `LEFT=RIGHT`, neither empty.

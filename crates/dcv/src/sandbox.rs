@@ -26,6 +26,9 @@ pub(crate) async fn sandbox(screen: Screen, args: &args::Sandbox) -> Result<Code
     };
     account.listen = args.listen;
     account.state_dir = args.state.clone().or(account.state_dir);
+    account.tls |= args.tls;
+    account.now = args.now.or(account.now);
+    account.speed = args.speed.or(account.speed);
     account.mailbox = args.mailbox.clone().or(account.mailbox);
     if !args.key.is_empty() {
         account.keys = args.key.iter().map(|key| ApiKey::new(key, Role::Administrator)).collect();

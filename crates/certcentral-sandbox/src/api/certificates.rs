@@ -49,7 +49,7 @@ fn described(id: String, pem: &str) -> Value {
 }
 
 /// Leaf, intermediate and root, as in an immediate issuance.
-pub(super) fn chain_of(shared: &Shared, certificate: &Certificate, issue: &Issue) -> Value {
+pub(crate) fn chain_of(shared: &Shared, certificate: &Certificate, issue: &Issue) -> Value {
     let ca = &shared.authority;
     json!([link(&issue.pem), link(ca.issuing_with(&certificate.ca).pem()), link(ca.root_pem())])
 }

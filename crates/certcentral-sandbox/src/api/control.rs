@@ -22,6 +22,7 @@ pub(super) fn router() -> Router<Arc<Shared>> {
     Router::new()
         .route("/requests", get(seen))
         .route("/lookups", get(lookups))
+        .route("/deliveries", get(deliveries))
         .route("/mails", get(mails))
         .route("/mails/{link}", get(show_link).post(open_link))
         .route("/root.pem", get(root))
@@ -57,6 +58,10 @@ async fn root(State(shared): Sandbox) -> Answer {
     file("application/x-pem-file", "root.pem", shared.authority.root_pem().as_bytes().to_vec())
 }
 
+async fn deliveries(State(shared): Sandbox) -> Answer {
+    ok(json!({ "deliveries": super::webhooks::log(&shared) }))
+}
+
 async fn mails(State(shared): Sandbox) -> Answer {
     let mails = shared.read(|state, _| {
         let all = state.mails.iter().map(|mail| {
@@ -87,6 +92,7 @@ async fn open_link(State(shared): Sandbox, Path(link): Path<String>) -> Answer {
     let name = shared.write(|state, now| state.approve_by_mail(&link, now, &shared.config));
     let name = name.ok_or_else(|| not_found("mail"))?;
     shared.settle_all().await;
+    shared.deliver_hooks();
     shared.save().await;
     Ok(Html(format!("<!doctype html><title>Approved</title><p>{name} is approved.</p>")).into_response())
 }
@@ -103,11 +109,15 @@ struct OrganizationChange {
 async fn organization(State(shared): Sandbox, Path(id): Path<String>, body: Bytes) -> Answer {
     let id = id_of(&id, "organization")?;
     let change: OrganizationChange = read(&body)?;
-    let known = shared.write(|state, _| {
+    let known = shared.write(|state, now| {
         let organization = state.organizations.get_mut(&id)?;
         organization.active = change.active.unwrap_or(organization.active);
         organization.ov = change.ov.or_else(|| organization.ov.take());
         organization.ev = change.ev.or_else(|| organization.ev.take());
+        let validated = [&organization.ov, &organization.ev].into_iter().flatten().any(|one| one.live(now));
+        if validated {
+            state.emit("organization_validated", json!({ "organization_id": id }), now);
+        }
         Some(())
     });
     known.ok_or_else(|| not_found("organization"))?;
@@ -157,6 +167,7 @@ async fn clear_faults(State(shared): Sandbox) -> Answer {
 
 async fn settled(shared: &Arc<Shared>) -> Answer {
     shared.settle_all().await;
+    shared.deliver_hooks();
     shared.save().await;
     no_content()
 }

@@ -184,6 +184,12 @@ pub(super) fn file_certificate(
 /// Tries to issue at once and answers 201.
 pub(super) async fn finish(shared: &Arc<Shared>, order_id: u64, request: Option<u64>, approved: bool) -> Answer {
     let issued = approved && shared.settle(order_id).await == Settled::Issued;
+    if issued {
+        shared.write(|state, _| {
+            let certificate = state.orders.get(&order_id).and_then(|order| order.certificates.last()).map(|one| one.id);
+            state.was_instant(certificate.unwrap_or_default());
+        });
+    }
     let body = shared.read(|state, now| {
         let order = state.orders.get(&order_id)?;
         let certificate = order.certificates.last()?;

@@ -137,6 +137,7 @@ fn answer(
     let Some(order) = state.orders.get_mut(&request.order) else { return };
     if !approved {
         order.give_up("rejected", now);
+        state.emit("order_rejected", json!({ "order_id": request.order }), now);
         state.recall_renewal(request.order);
         return;
     }

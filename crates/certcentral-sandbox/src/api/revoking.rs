@@ -111,12 +111,18 @@ pub(super) fn revoke_now(
 ) {
     let Some(order) = state.orders.get_mut(&order) else { return };
     let all = certificates.is_empty();
+    let id = order.id;
+    let mut revoked = Vec::new();
     for one in &mut order.certificates {
         if one.status == "issued" && (all || certificates.contains(&one.id)) {
             "revoked".clone_into(&mut one.status);
+            revoked.push(one.id);
         }
     }
     if all || (whole_when_last && !order.certificates.iter().any(|one| one.status == "issued")) {
         order.set_status("revoked", now);
+    }
+    for certificate in revoked {
+        state.emit("certificate_revoked", json!({ "order_id": id, "certificate_id": certificate }), now);
     }
 }

@@ -25,6 +25,9 @@ use crate::{
     validity::longest_public,
 };
 
+/// How soon the schedule looks again at the least, and how late at the most.
+const SOON: Duration = Duration::from_millis(10);
+const LATE: Duration = Duration::from_secs(60);
 /// So many names are looked up at once for one order.
 const AT_ONCE: usize = 64;
 
@@ -146,6 +149,7 @@ impl Shared {
         }
         let verdicts: Vec<Verdict> = stream::iter(looks).buffered(AT_ONCE).collect().await;
         self.write(|state, now| {
+            let mut proved = Vec::new();
             let found = checks.iter().zip(verdicts).map(|(check, verdict)| {
                 let domain = state.domains.get_mut(&check.domain)?;
                 match verdict {
@@ -159,6 +163,7 @@ impl Shared {
                         }
                         domain.poll = None;
                         domain.reasons.clear();
+                        proved.push((domain.id, domain.name.clone()));
                         Some(value)
                     }
                     Verdict::Invalid { reasons } => {
@@ -168,7 +173,11 @@ impl Shared {
                     }
                 }
             });
-            found.collect()
+            let found = found.collect();
+            for (id, name) in proved {
+                state.emit("domain_validated", serde_json::json!({ "domain_id": id, "domain_name": name }), now);
+            }
+            found
         })
     }
 
@@ -309,6 +318,10 @@ impl Shared {
         order.before = None;
         order.ready_since = None;
         order.set_status("issued", now);
+        let issued = order.certificate(id).and_then(|one| Some((one.clone(), one.issued.clone()?)));
+        if let Some((certificate, issue)) = issued {
+            state.emit_issued(order_id, id, || crate::api::chain_of(self, &certificate, &issue), now);
+        }
         Settled::Issued
     }
 
@@ -339,10 +352,12 @@ impl Shared {
                 (checks, ready)
             });
             if checks.is_empty() && !ready {
+                self.deliver_hooks();
                 continue;
             }
             self.look(checks).await;
             self.settle_all().await;
+            self.deliver_hooks();
             self.save().await;
         }
     }
@@ -364,7 +379,7 @@ impl Shared {
         // An order that CAA holds back is tried again now and then.
         let sentenced = state.orders.values().flat_map(|order| &order.certificates).filter_map(|one| one.revoke_at);
         let next = polls.chain(delays.filter(|at| *at > now)).chain(sentenced).min().unwrap_or(Timestamp::MAX);
-        let wait = next.as_millisecond().saturating_sub(now.as_millisecond()).clamp(10, 60_000);
-        Duration::from_millis(wait.unsigned_abs())
+        let wait = next.as_millisecond().saturating_sub(now.as_millisecond()).max(0);
+        Duration::from_millis(wait.unsigned_abs()).div_f64(self.clock.speed()).clamp(SOON, LATE)
     }
 }

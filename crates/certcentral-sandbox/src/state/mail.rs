@@ -84,6 +84,7 @@ impl State {
         let domain = self.domains.get_mut(&mail.domain).filter(|domain| domain.method == DcvMethod::Email)?;
         domain.proven = Some(Proven { at: now, until: days_later(now, config.dcv_reuse_days), subdomains: true });
         domain.reasons.clear();
+        self.emit("domain_validated", serde_json::json!({ "domain_id": mail.domain, "domain_name": mail.name }), now);
         for one in self.mails.iter_mut().filter(|one| one.link == link) {
             one.approved.get_or_insert(now);
         }
