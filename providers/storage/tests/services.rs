@@ -3,18 +3,28 @@
 mod servers;
 
 use std::{
+    collections::HashMap,
     path::PathBuf,
     process::{Command, Stdio},
-    sync::Once,
+    sync::{
+        Arc, Once,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::SystemTime,
 };
 
 use async_trait::async_trait;
+use axum::{
+    extract::{Request, State},
+    http::StatusCode,
+    response::IntoResponse,
+};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use dcv_provider::{DcvProvider, ErrorKind, Proof, ProofKind, Result, conformance};
 use dcv_storage::{Config, Storage};
 use reqwest::{Client, Method, Response};
 use servers::{PASSWORD, Place, Server, USER};
+use tokio::{net::TcpListener, sync::Mutex};
 
 const PATH: &str = "/.well-known/pki-validation/fileauth.txt";
 const SITE: &str = "site";
@@ -160,23 +170,107 @@ async fn a_racer() {
     storage(&config).await.present(&[proof("race.example.com", &value)]).await.expect("presented");
 }
 
+/// A front of an emulator whose look at a condition and write are not one: it lets requests through one by one. For Google's it
+/// holds generations against uploads in two steps and removals, which fake-gcs-server takes as they come ("Request preconditions").
+/// And it keeps count of writes that depend on nothing, which the provider must not send.
+#[derive(Clone)]
+struct Guard {
+    upstream: u16,
+    client: Client,
+    /// Held for a request: the generations that uploads wait for.
+    uploads: Arc<Mutex<HashMap<String, Condition>>>,
+    careless: Arc<AtomicUsize>,
+}
+
+/// An object as a query names it, and the generation that it must have; "0" if it must not be there.
+type Condition = (String, String);
+
+fn parameter(query: &str, name: &str) -> Option<String> {
+    query.split(['?', '&']).find_map(|pair| pair.strip_prefix(name)?.strip_prefix('=')).map(str::to_owned)
+}
+
+impl Guard {
+    /// Starts it; gives its port.
+    async fn before(server: &Server) -> (Self, u16) {
+        let guard = Self { upstream: server.port, client: client(), uploads: Arc::default(), careless: Arc::default() };
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = listener.local_addr().expect("it has one").port();
+        let router = axum::Router::new().fallback(Self::pass).with_state(guard.clone());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        (guard, port)
+    }
+
+    async fn pass(State(guard): State<Self>, request: Request) -> axum::response::Response {
+        let (parts, body) = request.into_parts();
+        let body = axum::body::to_bytes(body, usize::MAX).await.expect("a body");
+        let path = parts.uri.path_and_query().expect("a path").as_str();
+        let mut uploads = guard.uploads.lock().await;
+        let upload = parameter(path, "upload_id").and_then(|id| uploads.remove(&id));
+        let generation = parameter(path, "ifGenerationMatch");
+        let conditional = ["if-match", "if-none-match"].iter().any(|name| parts.headers.contains_key(*name));
+        let writes = [Method::PUT, Method::POST, Method::DELETE].contains(&parts.method);
+        if writes && !conditional && upload.is_none() && generation.is_none() {
+            guard.careless.fetch_add(1, Ordering::Relaxed);
+        }
+        let removal = (parts.method == Method::DELETE).then(|| {
+            let object = parts.uri.path().rsplit('/').next().unwrap_or_default();
+            Some((object.to_owned(), generation.clone()?))
+        });
+        for (object, expected) in upload.into_iter().chain(removal.flatten()) {
+            if guard.generation(&object).await != expected {
+                return StatusCode::PRECONDITION_FAILED.into_response();
+            }
+        }
+        let url = format!("http://127.0.0.1:{}{path}", guard.upstream);
+        let answer = guard.client.request(parts.method.clone(), url).headers(parts.headers).body(body).send().await;
+        let answer = answer.expect("the emulator answers");
+        let (status, headers) = (answer.status(), answer.headers().clone());
+        if let (Some(name), Some(generation), Some(location)) =
+            (parameter(path, "name"), generation, headers.get("location"))
+        {
+            let id = parameter(location.to_str().expect("text"), "upload_id").expect("an upload");
+            uploads.insert(id, (name, generation));
+        }
+        let body = answer.bytes().await.expect("a body");
+        (status, headers, body).into_response()
+    }
+
+    async fn generation(&self, object: &str) -> String {
+        let url = format!("http://127.0.0.1:{}/storage/v1/b/{SITE}/o/{object}", self.upstream);
+        let Some(response) = found(self.client.get(url).send().await).await else { return "0".to_owned() };
+        let text = response.text().await.expect("text");
+        let (_, rest) = text.split_once("\"generation\":\"").expect("a generation");
+        rest.split('"').next().expect("its value").to_owned()
+    }
+
+    fn saw_no_careless_write(&self) {
+        assert_eq!(self.careless.load(Ordering::Relaxed), 0, "writes that depend on nothing");
+    }
+}
+
 // ---- S3
 
-struct S3(Server);
+struct S3(Server, u16);
+
+/// moto asks for a signature and does not look at it.
+const SIGNED: &str =
+    "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0";
 
 impl S3 {
     fn url(&self, key: &str) -> String {
         format!("http://127.0.0.1:{}/{key}", self.0.port)
     }
-    async fn start() -> Self {
-        let s3 = Self(servers::moto());
-        done(client().put(s3.url(SITE)).send().await).await;
-        s3
+    async fn start() -> (Self, Guard) {
+        let moto = servers::moto();
+        let (guard, port) = Guard::before(&moto).await;
+        let s3 = Self(moto, port);
+        done(client().put(s3.url(SITE)).header("authorization", SIGNED).send().await).await;
+        (s3, guard)
     }
     fn of(&self, bucket: &str, rest: &str) -> String {
         format!(
             "service = 's3'\nbucket = '{bucket}'\nendpoint = '{}'\nregion = 'us-east-1'\naccess_key_id = 'AKIA'\nsecret_access_key = 'planted-key'\n{rest}",
-            self.url("")
+            format_args!("http://127.0.0.1:{}", self.1)
         )
     }
 }
@@ -187,22 +281,25 @@ impl View for S3 {
         self.of(SITE, &format!("root = '{root}'"))
     }
     async fn get(&self, key: &str) -> Option<Response> {
-        found(client().get(self.url(&format!("{SITE}/{key}"))).send().await).await
+        found(client().get(self.url(&format!("{SITE}/{key}"))).header("authorization", SIGNED).send().await).await
     }
     async fn put(&self, key: &str, body: &str) {
         let request = client().put(self.url(&format!("{SITE}/{key}"))).header("content-type", "text/plain");
+        let request = request.header("authorization", SIGNED);
         done(request.body(body.to_owned()).send().await).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn s3_behaves() {
-    objects_behave(S3::start().await).await;
+    let (s3, guard) = S3::start().await;
+    objects_behave(s3).await;
+    guard.saw_no_careless_write();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn s3_tells_what_is_wrong() {
-    let s3 = S3::start().await;
+    let (s3, _) = S3::start().await;
     let proofs = [proof("www.example.com", "v")];
     let missing = storage(&s3.of("no-such-bucket", "")).await;
     fails(
@@ -217,35 +314,32 @@ async fn s3_tells_what_is_wrong() {
     plain.present(&proofs).await.expect("presented");
     plain.present(&[proof("www.example.com", "w")]).await.expect("presented");
     assert_eq!(s3.get(&PATH[1..]).await.expect("there").text().await.expect("text"), "w\nv");
-    let config = s3.of(SITE, "");
-    drop(s3);
-    let gone = storage(&config).await;
-    fails(
-        gone.present(&proofs).await,
-        ErrorKind::Unavailable,
-        &["bucket site at http://127.0.0.1:", "onnection refused"],
-    )
-    .await;
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("it has one").port();
+    let gone = storage(&S3(s3.0, free).of(SITE, "")).await;
+    let parts = ["bucket site at http://127.0.0.1:", "onnection refused", "www.example.com"];
+    fails(gone.present(&proofs).await, ErrorKind::Unavailable, &parts).await;
 }
 
 // ---- GCS
 
-struct Gcs(Server);
+struct Gcs(Server, u16);
 
 impl Gcs {
     fn url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}{path}", self.0.port)
     }
-    async fn start() -> Self {
-        let gcs = Self(servers::fake_gcs());
+    async fn start() -> (Self, Guard) {
+        let server = servers::fake_gcs();
+        let (guard, port) = Guard::before(&server).await;
+        let gcs = Self(server, port);
         let bucket = format!(r#"{{"name":"{SITE}"}}"#);
         done(client().post(gcs.url("/storage/v1/b?project=p")).body(bucket).send().await).await;
-        gcs
+        (gcs, guard)
     }
     fn of(&self, bucket: &str, root: &str) -> String {
         format!(
             "service = 'gcs'\nbucket = '{bucket}'\nendpoint = '{}'\ntoken = 'planted-token'\nroot = '{root}'",
-            self.url("")
+            format_args!("http://127.0.0.1:{}", self.1)
         )
     }
 }
@@ -266,12 +360,14 @@ impl View for Gcs {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn gcs_behaves() {
-    objects_behave(Gcs::start().await).await;
+    let (gcs, guard) = Gcs::start().await;
+    objects_behave(gcs).await;
+    guard.saw_no_careless_write();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn gcs_tells_what_is_wrong() {
-    let gcs = Gcs::start().await;
+    let (gcs, _) = Gcs::start().await;
     let missing = storage(&gcs.of("no-such-bucket", "")).await;
     let proofs = [proof("www.example.com", "v")];
     fails(missing.preflight(&proofs).await, ErrorKind::NotServed, &["no-such-bucket", "404", "www.example.com"]).await;
@@ -559,10 +655,11 @@ async fn sftp_trusts_known_servers_only() {
     let config = sftp_config(&server, "id", "known_hosts");
     let good = storage(&config).await;
     good.present(&proofs).await.expect("presented");
-    let entry = server.port;
+    let late = storage(&config).await;
+    // The connection that is there outlives the server; a new one cannot be had.
     drop(server);
-    let error = good.retract(&proofs).await.expect_err("the server has gone");
-    assert_eq!(error.kind, ErrorKind::Unavailable, "{entry}: {error}");
+    let error = late.retract(&proofs).await.expect_err("the server has gone");
+    assert_eq!(error.kind, ErrorKind::Unavailable, "{error}");
 }
 
 fn ftps_config(server: &Place, password: &str) -> String {
