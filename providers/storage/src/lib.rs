@@ -1,7 +1,7 @@
 //! Puts DCV files where a web server or a CDN takes its content from: object stores (Amazon S3 and its likes, Google Cloud
 //! Storage, Azure Blob Storage) and remote folders (WebDAV, FTPS, SFTP).
 //!
-//! This module decides what a file is to hold and when to try again; [`Store`] is the little that a service must be able to do.
+//! This module decides what a file is to hold and when to try again; `Store` is the little that a service must be able to do.
 //! Values share a file as [`dcv_provider::web`] says: what others put there stays, to the octet.
 //!
 //! A change is read, edit, write. How safe that is beside other writers depends on the service:
@@ -18,7 +18,20 @@
 //!
 //! Nothing else needs to be installed: SSH and TLS are built in (ring), no `ssh` or `aws` program is run.
 
+#![cfg_attr(
+    not(all(
+        feature = "s3",
+        feature = "gcs",
+        feature = "azblob",
+        feature = "webdav",
+        feature = "ftps",
+        feature = "sftp"
+    )),
+    allow(dead_code, reason = "what services share is not used by each of them")
+)]
+
 mod config;
+#[cfg(any(feature = "s3", feature = "gcs", feature = "azblob", feature = "webdav", feature = "ftps"))]
 mod objects;
 #[cfg(feature = "sftp")]
 mod sftp;
@@ -236,5 +249,125 @@ pub(crate) fn words(text: &str, secrets: &[secrecy::SecretString]) -> String {
     match line.char_indices().nth(400) {
         Some((end, _)) => format!("{}…", &line[..end]),
         None => line,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Mutex as StdMutex,
+        atomic::{AtomicUsize, Ordering},
+    };
+
+    use super::*;
+
+    /// A store in memory, at which another process writes now and then between our reading and writing, or just after.
+    #[derive(Default)]
+    struct Busy {
+        content: Arc<StdMutex<Option<String>>>,
+        refuses: bool,
+        /// How many more of our changes meet another's.
+        meetings: Arc<AtomicUsize>,
+    }
+
+    impl Busy {
+        fn meets(&self) -> bool {
+            self.meetings.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
+        }
+
+        fn change(&self, after: Option<String>) -> Result<()> {
+            let theirs = self.meets();
+            let mut content = self.content.lock().expect("no panic");
+            match (theirs, self.refuses) {
+                (false, _) => *content = after,
+                (true, true) => {
+                    *content = Some("theirs".to_owned());
+                    return Err(ProviderError::new(ErrorKind::Conflict, "changed meanwhile"));
+                }
+                // They have read before us and write after us.
+                (true, false) => *content = Some("theirs".to_owned()),
+            }
+            Ok(())
+        }
+    }
+
+    #[async_trait]
+    impl Store for Busy {
+        fn refuses_lost_races(&self) -> bool {
+            self.refuses
+        }
+        fn width(&self) -> usize {
+            2
+        }
+        async fn check(&self, _: &str) -> Result<()> {
+            Ok(())
+        }
+        async fn read(&self, _: &str) -> Result<Option<Found>> {
+            let content = self.content.lock().expect("no panic").clone();
+            Ok(content.map(|content| Found { content: content.into_bytes(), seen: None }))
+        }
+        async fn write(&self, _: &str, _: &str, _: Option<&Found>, content: Vec<u8>) -> Result<()> {
+            self.change(Some(String::from_utf8(content).expect("text")))
+        }
+        async fn remove(&self, _: &str, _: &Found) -> Result<()> {
+            self.change(None)
+        }
+    }
+
+    #[tokio::test]
+    async fn a_lost_race_is_run_again_whether_the_store_tells_or_not() {
+        let path = "/.well-known/pki-validation/fileauth.txt".to_owned();
+        let proofs = [Proof::File { host: "example.com".to_owned(), path, body: "ours".to_owned() }];
+        for refuses in [true, false] {
+            for (meetings, kept) in [(0, "ours"), (1, "ours\ntheirs"), (ROUNDS - 2, "ours\ntheirs")] {
+                let busy = Busy { refuses, ..Busy::default() };
+                let (content, left) = (Arc::clone(&busy.content), Arc::clone(&busy.meetings));
+                let storage = Storage::new(busy, "", "memory".to_owned()).expect("a provider");
+                left.store(meetings, Ordering::SeqCst);
+                storage.present(&proofs).await.expect("presented");
+                assert_eq!(content.lock().expect("no panic").as_deref(), Some(kept), "{refuses} {meetings}");
+                storage.retract(&proofs).await.expect("retracted");
+                let rest = (meetings > 0).then_some("theirs");
+                assert_eq!(content.lock().expect("no panic").as_deref(), rest, "{refuses} {meetings}");
+            }
+            let busy = Busy { refuses, ..Busy::default() };
+            busy.meetings.store(usize::MAX, Ordering::SeqCst);
+            let storage = Storage::new(busy, "", "memory".to_owned()).expect("a provider");
+            let error = storage.present(&proofs).await.expect_err("others are always faster");
+            assert_eq!(error.kind, ErrorKind::Conflict, "{error}");
+            assert!(error.to_string().contains("memory") && error.to_string().contains("example.com"), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_services_words_become_one_line_without_secrets() {
+        let secrets = ["planted".to_owned().into()];
+        assert_eq!(words(" no \r\n such\tkey planted ", &secrets), "no such key …");
+        assert_eq!(words(&"é".repeat(500), &[]).chars().count(), 401);
+    }
+
+    #[tokio::test]
+    async fn a_wrong_configuration_names_its_field() {
+        for (config, part) in [
+            ("service = 's3'", "missing field `bucket`"),
+            ("service = 's3'\nbucket = 'b'\nuser = 'u'", "unknown field `user`"),
+            ("service = 'smb'", "unknown variant `smb`"),
+            ("service = 's3'\nbucket = 'b'\nregion = 'r'\naccess_key_id = 'a'", "access_key_id: "),
+            ("service = 's3'\nbucket = 'b'\nregion = 'r'\nroot = 'a/../b'", "root: "),
+            ("service = 's3'\nbucket = 'b'\nregion = 'r'\nendpoint = 's3.example.com'", "endpoint: "),
+            ("service = 'azblob'\ncontainer = 'c'\nendpoint = 'https://a.example.com'", "account_key: "),
+            ("service = 'webdav'\nendpoint = 'https://u:p@example.com'", "endpoint: "),
+            ("service = 'webdav'\nendpoint = 'https://example.com'\nuser = 'u'", "password: "),
+            ("service = 'ftps'\nendpoint = 'ftp://example.com'\nuser = 'u'\npassword = 'p'", "endpoint: "),
+            ("service = 'sftp'\nendpoint = 'example.com'\nuser = 'u'", "private_key: "),
+            ("service = 'sftp'\nendpoint = 'example.com'\nuser = 'u'\nprivate_key = 'planted'", "private_key: "),
+            ("service = 'sftp'\nendpoint = 'u@example.com'\nuser = 'u'\npassword = 'p'", "endpoint: "),
+        ] {
+            let error = match toml::from_str::<Config>(config) {
+                Ok(config) => from_config(config).await.expect_err(part).to_string(),
+                Err(error) => error.to_string(),
+            };
+            assert!(error.contains(part) && !error.contains("planted"), "{config}: {error}");
+        }
     }
 }

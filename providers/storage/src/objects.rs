@@ -51,7 +51,6 @@ fn open(
 }
 
 /// An endpoint with one of these schemes, without a credential in it.
-#[cfg(any(feature = "s3", feature = "gcs", feature = "azblob", feature = "webdav", feature = "ftps"))]
 fn endpoint<'a>(text: &'a str, schemes: &[&str]) -> Result<&'a str> {
     let rest = schemes.iter().find_map(|scheme| text.strip_prefix(scheme)?.strip_prefix("://"));
     match rest {

@@ -38,7 +38,7 @@ async fn storage(config: &str) -> Storage {
     dcv_storage::from_config(config).await.expect("a provider")
 }
 
-async fn fails<T>(result: Result<T>, kind: ErrorKind, parts: &[&str]) {
+fn fails<T>(result: Result<T>, kind: ErrorKind, parts: &[&str]) {
     let Err(error) = result else { panic!("expected {kind:?} with {parts:?}") };
     let text = error.to_string();
     assert_eq!(error.kind, kind, "{text}");
@@ -133,7 +133,7 @@ async fn objects_behave<V: View>(view: V) {
     // A large object is not touched.
     view.put(&format!("large{PATH}"), &"x".repeat(100_000)).await;
     let large = storage(&view.config("large")).await;
-    fails(large.present(&a).await, ErrorKind::Rejected, &["large/.well-known", "65536", "a.example.com"]).await;
+    fails(large.present(&a).await, ErrorKind::Rejected, &["large/.well-known", "65536", "a.example.com"]);
 
     // Other processes at the same object: each is told that it was too late, and does it anew.
     racers(&view.config("race"), 6).await;
@@ -306,9 +306,8 @@ async fn s3_tells_what_is_wrong() {
         missing.preflight(&proofs).await,
         ErrorKind::Config,
         &["NoSuchBucket", "bucket no-such-bucket", "www.example.com"],
-    )
-    .await;
-    fails(missing.present(&proofs).await, ErrorKind::Config, &["NoSuchBucket", "www.example.com"]).await;
+    );
+    fails(missing.present(&proofs).await, ErrorKind::Config, &["NoSuchBucket", "www.example.com"]);
     // A store that takes every write as it comes.
     let plain = storage(&s3.of(SITE, "conditional = false")).await;
     plain.present(&proofs).await.expect("presented");
@@ -317,7 +316,7 @@ async fn s3_tells_what_is_wrong() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("it has one").port();
     let gone = storage(&S3(s3.0, free).of(SITE, "")).await;
     let parts = ["bucket site at http://127.0.0.1:", "onnection refused", "www.example.com"];
-    fails(gone.present(&proofs).await, ErrorKind::Unavailable, &parts).await;
+    fails(gone.present(&proofs).await, ErrorKind::Unavailable, &parts);
 }
 
 // ---- GCS
@@ -370,8 +369,8 @@ async fn gcs_tells_what_is_wrong() {
     let (gcs, _) = Gcs::start().await;
     let missing = storage(&gcs.of("no-such-bucket", "")).await;
     let proofs = [proof("www.example.com", "v")];
-    fails(missing.preflight(&proofs).await, ErrorKind::NotServed, &["no-such-bucket", "404", "www.example.com"]).await;
-    fails(missing.present(&proofs).await, ErrorKind::NotServed, &["no-such-bucket", "www.example.com"]).await;
+    fails(missing.preflight(&proofs).await, ErrorKind::NotServed, &["no-such-bucket", "404", "www.example.com"]);
+    fails(missing.present(&proofs).await, ErrorKind::NotServed, &["no-such-bucket", "www.example.com"]);
 }
 
 // ---- Azure Blob
@@ -396,11 +395,11 @@ impl Azure {
         let length = if body.is_empty() { String::new() } else { body.len().to_string() };
         let mut to_sign = format!("PUT\n\n\n{length}\n\ntext/plain\n\n\n\n\n\n\n");
         for (name, value) in &ms {
-            to_sign += &format!("{name}:{value}\n");
+            to_sign += &[name, ":", value, "\n"].concat();
         }
-        to_sign += &format!("/{ACCOUNT}/{ACCOUNT}{path}");
+        to_sign += &["/", ACCOUNT, "/", ACCOUNT, path].concat();
         for (name, value) in query {
-            to_sign += &format!("\n{name}:{value}");
+            to_sign += &["\n", name, ":", value].concat();
         }
         let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &STANDARD.decode(KEY).expect("a key"));
         let signature = STANDARD.encode(ring::hmac::sign(&key, to_sign.as_bytes()));
@@ -455,11 +454,11 @@ async fn azure_tells_what_is_wrong() {
     let azure = Azure::start().await;
     let proofs = [proof("www.example.com", "v")];
     let missing = storage(&azure.of("no-such-container", "", KEY)).await;
-    fails(missing.preflight(&proofs).await, ErrorKind::NotServed, &["ContainerNotFound", "no-such-container"]).await;
-    fails(missing.present(&proofs).await, ErrorKind::NotServed, &["ContainerNotFound", "www.example.com"]).await;
+    fails(missing.preflight(&proofs).await, ErrorKind::NotServed, &["ContainerNotFound", "no-such-container"]);
+    fails(missing.present(&proofs).await, ErrorKind::NotServed, &["ContainerNotFound", "www.example.com"]);
     let refused = storage(&azure.of(SITE, "", &STANDARD.encode("planted-key"))).await;
-    fails(refused.preflight(&proofs).await, ErrorKind::Credentials, &["403", "www.example.com"]).await;
-    fails(refused.present(&proofs).await, ErrorKind::Credentials, &["403", "www.example.com"]).await;
+    fails(refused.preflight(&proofs).await, ErrorKind::Credentials, &["403", "www.example.com"]);
+    fails(refused.present(&proofs).await, ErrorKind::Credentials, &["403", "www.example.com"]);
 }
 
 // ---- folders
@@ -558,7 +557,7 @@ async fn folders_behave(folders: &Folders) {
 
     // No host name leads out of the root.
     for host in ["..", "../n1.folder-example.com", "a/b", "", ".hidden"] {
-        fails(provider.present(&[proof(host, "v")]).await, ErrorKind::Rejected, &["is no host name"]).await;
+        fails(provider.present(&[proof(host, "v")]).await, ErrorKind::Rejected, &["is no host name"]);
     }
 }
 
@@ -575,8 +574,8 @@ async fn webdav_behaves() {
     folders.serve("www.example.com");
     let refused = storage(&webdav_config(&folders.server, "planted-wrong")).await;
     let proofs = [proof("www.example.com", "v")];
-    fails(refused.preflight(&proofs).await, ErrorKind::Credentials, &["401", "correct the credentials"]).await;
-    fails(refused.present(&proofs).await, ErrorKind::Credentials, &["401", "www.example.com"]).await;
+    fails(refused.preflight(&proofs).await, ErrorKind::Credentials, &["401", "correct the credentials"]);
+    fails(refused.present(&proofs).await, ErrorKind::Credentials, &["401", "www.example.com"]);
 }
 
 fn sftp_config(server: &Place, key: &str, known_hosts: &str) -> String {
@@ -617,7 +616,7 @@ async fn sftp_behaves() {
     std::fs::write(server.path("elsewhere"), "precious").expect("written");
     symlink(server.path("elsewhere"), &file).expect("linked");
     let proofs = [proof("link.example.com", "v")];
-    fails(good.present(&proofs).await, ErrorKind::Rejected, &["no plain file", "link.example.com"]).await;
+    fails(good.present(&proofs).await, ErrorKind::Rejected, &["no plain file", "link.example.com"]);
     assert_eq!(std::fs::read_to_string(server.path("elsewhere")).expect("there"), "precious");
 
     // Other processes that make the same file at the same time: one makes it, the others add to it or say that they could not.
@@ -640,17 +639,15 @@ async fn sftp_trusts_known_servers_only() {
         unknown.preflight(&proofs).await,
         ErrorKind::Config,
         &["known_hosts", &endpoint, "SHA256:", "www.example.com"],
-    )
-    .await;
+    );
 
     let other = std::fs::read_to_string(server.path("other.pub")).expect("a key");
     std::fs::write(server.path("changed"), format!("{endpoint} {other}")).expect("written");
     let changed = storage(&sftp_config(&server, "id", "changed")).await;
-    fails(changed.present(&proofs).await, ErrorKind::Config, &["line 1", "another key", "www.example.com"]).await;
+    fails(changed.present(&proofs).await, ErrorKind::Config, &["line 1", "another key", "www.example.com"]);
 
     let refused = storage(&sftp_config(&server, "other", "known_hosts")).await;
-    fails(refused.present(&proofs).await, ErrorKind::Credentials, &["private_key", "publickey", "www.example.com"])
-        .await;
+    fails(refused.present(&proofs).await, ErrorKind::Credentials, &["private_key", "publickey", "www.example.com"]);
 
     let config = sftp_config(&server, "id", "known_hosts");
     let good = storage(&config).await;
@@ -707,8 +704,8 @@ async fn ftps_with_the_authority() {
     folders.serve("www.example.com");
     let refused = storage(&ftps_config(&folders.server, "planted-wrong")).await;
     let proofs = [proof("www.example.com", "v")];
-    fails(refused.preflight(&proofs).await, ErrorKind::Credentials, &["530", "www.example.com"]).await;
-    fails(refused.present(&proofs).await, ErrorKind::Credentials, &["530", "www.example.com"]).await;
+    fails(refused.preflight(&proofs).await, ErrorKind::Credentials, &["530", "www.example.com"]);
+    fails(refused.present(&proofs).await, ErrorKind::Credentials, &["530", "www.example.com"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -716,5 +713,5 @@ async fn ftps_with_the_authority() {
 async fn ftps_without_the_authority() {
     let untrusted = storage(&ftps_config(&inherited(), PASSWORD)).await;
     let proofs = [proof("www.example.com", "v")];
-    fails(untrusted.present(&proofs).await, ErrorKind::Unavailable, &["ertificate", "www.example.com"]).await;
+    fails(untrusted.present(&proofs).await, ErrorKind::Unavailable, &["ertificate", "www.example.com"]);
 }

@@ -58,7 +58,7 @@ pub(crate) fn text(path: &Path) -> &str {
 
 pub(crate) fn run(program: impl AsRef<std::ffi::OsStr>, arguments: &[&str]) -> String {
     let output = Command::new(&program).args(arguments).output().expect("it runs");
-    assert!(output.status.success(), "{:?}: {}", program.as_ref(), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{}: {}", program.as_ref().display(), String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("text")
 }
 
@@ -167,8 +167,7 @@ pub(crate) fn apache() -> Server {
             "dav_fs",
             "mime",
         ];
-        let load: String =
-            modules.iter().map(|m| format!("LoadModule {m}_module /usr/lib/apache2/modules/mod_{m}.so\n")).collect();
+        let load = modules.map(|m| format!("LoadModule {m}_module /usr/lib/apache2/modules/mod_{m}.so\n")).concat();
         let config = format!(
             "{load}ServerRoot {dir}\nServerName localhost\nListen 127.0.0.1:{port}\nPidFile {dir}/pid\nErrorLog {dir}/log\n\
              User www-data\nGroup www-data\nTypesConfig /etc/mime.types\nDocumentRoot {dir}/www\nDavLockDB {dir}/lock/db\n\
