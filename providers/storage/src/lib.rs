@@ -27,7 +27,7 @@
         feature = "ftps",
         feature = "sftp"
     )),
-    allow(dead_code, reason = "what services share is not used by each of them")
+    allow(dead_code, clippy::unused_async, reason = "what services share is not used by each of them")
 )]
 
 mod config;

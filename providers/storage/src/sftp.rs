@@ -229,6 +229,20 @@ impl Server {
         Ok(Session { ssh, sftp, posix_rename })
     }
 
+    /// What is at the name, unless there is nothing. A symbolic link is refused, as is anything else that a rename would replace by
+    /// a file.
+    async fn plain_file(&self, session: &Session, file: &str) -> Result<Option<FileAttributes>> {
+        match session.sftp.lstat(file).await {
+            Ok(found) if found.attrs.file_type().is_file() => Ok(Some(found.attrs)),
+            Ok(_) => {
+                let message = format!("{file} at {} is no plain file; move it away", self.place);
+                Err(ProviderError::new(ErrorKind::Rejected, message))
+            }
+            Err(error) if is_missing(&error) => Ok(None),
+            Err(error) => Err(self.failed(file, "looked at", &error)),
+        }
+    }
+
     fn failed(&self, file: &str, verb: &str, error: &SftpError) -> ProviderError {
         let (kind, way_out) = match code(error) {
             Some(StatusCode::PermissionDenied) => {
@@ -288,6 +302,9 @@ impl Store for Server {
 
     async fn read(&self, file: &str) -> Result<Option<Found>> {
         let session = self.session().await?;
+        if self.plain_file(&session, file).await?.is_none() {
+            return Ok(None);
+        }
         match session.read(file).await {
             Ok(content) if content.len() as u64 > LARGEST => Err(too_large(file)),
             Ok(content) => Ok(Some(Found { content, seen: None })),
@@ -299,16 +316,8 @@ impl Store for Server {
     async fn write(&self, root: &str, file: &str, before: Option<&Found>, content: Vec<u8>) -> Result<()> {
         let session = self.session().await?;
         let failed = |error: &SftpError| self.failed(file, "written", error);
-        // A symbolic link in the file's place is refused, as is anything else that a rename would replace by a file.
-        let attributes = match session.sftp.lstat(file).await {
-            Ok(found) if !found.attrs.file_type().is_file() => {
-                let message = format!("{file} at {} is no plain file; move it away", self.place);
-                return Err(ProviderError::new(ErrorKind::Rejected, message));
-            }
-            Ok(found) => mode(found.attrs.permissions.map_or(FILE_MODE, |bits| bits & 0o777)),
-            Err(error) if is_missing(&error) => mode(FILE_MODE),
-            Err(error) => return Err(failed(&error)),
-        };
+        let there = self.plain_file(&session, file).await?;
+        let attributes = mode(there.and_then(|found| found.permissions).map_or(FILE_MODE, |bits| bits & 0o777));
         if before.is_none() {
             self.check(root).await?;
             session.make_folders(root, file).await.map_err(|error| failed(&error))?;

@@ -618,6 +618,9 @@ async fn sftp_behaves() {
     let proofs = [proof("link.example.com", "v")];
     fails(good.present(&proofs).await, ErrorKind::Rejected, &["no plain file", "link.example.com"]);
     assert_eq!(std::fs::read_to_string(server.path("elsewhere")).expect("there"), "precious");
+    std::fs::write(server.path("elsewhere"), "v").expect("written");
+    fails(good.retract(&proofs).await, ErrorKind::Rejected, &["no plain file"]);
+    assert!(file.is_symlink(), "an administrator's link was removed");
 
     // Other processes that make the same file at the same time: one makes it, the others add to it or say that they could not.
     folders.serve("race.example.com");
