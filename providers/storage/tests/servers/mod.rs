@@ -57,7 +57,8 @@ pub(crate) fn text(path: &Path) -> &str {
 }
 
 pub(crate) fn run(program: impl AsRef<std::ffi::OsStr>, arguments: &[&str]) -> String {
-    let output = Command::new(&program).args(arguments).output().expect("it runs");
+    let output = Command::new(&program).args(arguments).output();
+    let output = output.unwrap_or_else(|e| panic!("{}: {e}; tests/run installs it", program.as_ref().display()));
     assert!(output.status.success(), "{}: {}", program.as_ref().display(), String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("text")
 }
@@ -75,7 +76,7 @@ impl Server {
         let mut command = make(dir.path(), port);
         let child = command.stdin(Stdio::null()).stdout(log()).stderr(log()).spawn();
         let mut server = Self {
-            child: child.unwrap_or_else(|e| panic!("{command:?}: {e}")),
+            child: child.unwrap_or_else(|e| panic!("{command:?}: {e}; tests/run installs it")),
             place: Place { port, dir: dir.path().to_owned() },
             _dir: dir,
         };
