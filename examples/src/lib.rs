@@ -44,7 +44,7 @@ pub async fn order(provider: impl DcvProvider + 'static, method: Method) -> Resu
     let request = Request::new("ssl_basic", organization, names, &key)?.method(method);
     match dcv.issue(request).await? {
         Outcome::Issued(issued) => println!("{}", issued.chain.fullchain_pem()),
-        Outcome::Waiting(waiting) => anyhow::bail!("{waiting}"),
+        other => anyhow::bail!("{other}"),
     }
     Ok(())
 }

@@ -103,7 +103,7 @@ async fn an_order_that_needs_approval_waits_for_an_approver_and_goes_on() {
     assert_eq!(world.dns.update_count(), 0, "nothing is presented before the approval");
 
     let client = world.address().client();
-    let pending = client.requests(&certcentral::RequestStatus::Pending).await.expect("listed");
+    let pending = client.requests(Some(&certcentral::RequestStatus::Pending)).await.expect("listed");
     client.set_request_status(pending[0].id, &certcentral::RequestStatus::Approved, "fine").await.expect("approved");
     issued(dcv.resume(&run).await);
     assert_eq!(world.sandbox.orders(), 1);
@@ -117,7 +117,7 @@ async fn a_rejected_order_ends_with_its_reason_and_leaves_nothing() {
     let dcv = world.address().dcv().settings(settings).build().await.expect("it builds");
     let (run, _) = waits(&dcv, ORGANIZATION).await;
     let client = world.address().client();
-    let pending = client.requests(&certcentral::RequestStatus::Pending).await.expect("listed");
+    let pending = client.requests(Some(&certcentral::RequestStatus::Pending)).await.expect("listed");
     client.set_request_status(pending[0].id, &certcentral::RequestStatus::Rejected, "no").await.expect("rejected");
     let error = dcv.resume(&run).await.expect_err("rejected").to_string();
     assert!(error.contains("rejected"), "{error}");
@@ -133,7 +133,7 @@ async fn an_order_that_waits_for_an_approver_can_be_canceled() {
     let (run, _) = waits(&dcv, ORGANIZATION).await;
     dcv.cancel(&run, "no longer needed").await.expect("canceled");
     let client = world.address().client();
-    assert!(client.requests(&certcentral::RequestStatus::Pending).await.expect("listed").is_empty());
+    assert!(client.requests(Some(&certcentral::RequestStatus::Pending)).await.expect("listed").is_empty());
     assert!(dcv.runs(Which::Open).await.expect("the journal is read").is_empty());
 }
 

@@ -2,11 +2,15 @@
 //! validation is, products, and the switches between the answers that different ages of the API gave. Everything has a
 //! default that works; everything but the validator's configuration can be read from TOML.
 
+mod products;
+
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use jiff::Timestamp;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
+
+pub use products::{Product, Validation};
 
 use crate::{limits, va};
 
@@ -35,7 +39,9 @@ pub struct Config {
     pub issue_delay_seconds: u32,
     /// Who approves orders.
     pub approval: Approval,
-    /// Longest certificate, in days.
+    /// Whether revoking the last certificate of an order by itself revokes the order.
+    pub revoke_order_with_last_certificate: bool,
+    /// Longest public certificate, in days; the limits of the day hold beside it.
     pub certificate_days: i64,
     /// How long a validation may be used again, in days.
     pub dcv_reuse_days: i64,
@@ -63,6 +69,7 @@ impl Default for Config {
             polling: true,
             issue_delay_seconds: 0,
             approval: Approval::default(),
+            revoke_order_with_last_certificate: false,
             certificate_days: 199,
             dcv_reuse_days: 199,
             random_value_days: 30,
@@ -164,6 +171,8 @@ pub struct Switches {
     pub validation_ids: IdType,
     /// What status-changes says when nothing changed.
     pub no_changes: NoChanges,
+    /// What creating an organization says that the account has already.
+    pub duplicate_organization: DuplicateOrganization,
     /// How long a change stays out of status-changes, in seconds.
     pub status_change_delay_seconds: u32,
     /// Accept names below top level names that the public suffix list does not know, such as `.test`.
@@ -177,6 +186,7 @@ impl Default for Switches {
             order_domains: OrderDomains::Name,
             validation_ids: IdType::String,
             no_changes: NoChanges::EmptyObject,
+            duplicate_organization: DuplicateOrganization::Refused,
             status_change_delay_seconds: 0,
             unlisted_suffixes: false,
         }
@@ -225,6 +235,16 @@ pub enum NoChanges {
     EmptyList,
 }
 
+/// `POST organization` with the details of an organization that is already there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DuplicateOrganization {
+    /// 400 (today).
+    Refused,
+    /// 201 with the id of the oldest (earlier copies). Orders always do that.
+    Reused,
+}
+
 /// How far one kind of organization validation is.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case", tag = "status", deny_unknown_fields)]
@@ -262,6 +282,9 @@ pub struct Organization {
     /// Street.
     #[serde(default)]
     pub address: String,
+    /// More of the street.
+    #[serde(default)]
+    pub address2: String,
     /// Postal code.
     #[serde(default)]
     pub zip: String,
@@ -283,6 +306,57 @@ pub struct Organization {
     /// EV validation, if ever asked for.
     #[serde(default)]
     pub ev: Option<OrganizationValidation>,
+    /// Other validations it was submitted for (`cs`, `ev_cs`, `ds`, `smime`); they stay pending.
+    #[serde(default)]
+    pub other: std::collections::BTreeSet<String>,
+    /// Who speaks for it.
+    #[serde(default)]
+    pub contact: Option<Contact>,
+    /// Who may approve its EV orders (verified contacts).
+    #[serde(default)]
+    pub approvers: Vec<Contact>,
+    /// When it was entered; organizations of the configuration were there before.
+    #[serde(default)]
+    pub created: Option<Timestamp>,
+}
+
+/// A person.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Contact {
+    /// Id of the contact, which is not that of a user.
+    pub id: u64,
+    /// Id of the user, if the person is one.
+    pub user_id: Option<u64>,
+    /// Given name.
+    pub first_name: String,
+    /// Family name.
+    pub last_name: String,
+    /// Mail address.
+    pub email: String,
+    /// What they do.
+    pub job_title: String,
+    /// Telephone.
+    pub telephone: String,
+    /// Telephone extension.
+    pub telephone_extension: String,
+}
+
+impl Contact {
+    /// The one person that every user of the sandbox is.
+    pub(crate) fn user(id: u64, user_id: u64) -> Self {
+        let text = str::to_owned;
+        Self {
+            id,
+            user_id: Some(user_id),
+            first_name: text("Sandbox"),
+            last_name: text("User"),
+            email: text("user@example.com"),
+            job_title: text("Engineer"),
+            telephone: text("801-555-0100"),
+            telephone_extension: String::new(),
+        }
+    }
 }
 
 impl Organization {
@@ -300,6 +374,7 @@ impl Organization {
             assumed_name: None,
             active: true,
             address: "333 S 520 W".to_owned(),
+            address2: String::new(),
             zip: "84042".to_owned(),
             city: "Lindon".to_owned(),
             state: "Utah".to_owned(),
@@ -307,87 +382,19 @@ impl Organization {
             telephone: "801-555-0100".to_owned(),
             ov: Some(OrganizationValidation::Pending),
             ev: Some(OrganizationValidation::Pending),
+            other: std::collections::BTreeSet::new(),
+            contact: None,
+            approvers: Vec::new(),
+            created: None,
         }
     }
-}
 
-/// Kind of validation a product needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Validation {
-    /// Organization validation.
-    Ov,
-    /// Extended validation.
-    Ev,
-}
-
-impl Validation {
-    pub(crate) fn text(self) -> &'static str {
-        match self {
-            Self::Ov => "ov",
-            Self::Ev => "ev",
+    /// Name and assumed name.
+    pub(crate) fn display_name(&self) -> String {
+        match &self.assumed_name {
+            Some(assumed) => format!("{} ({assumed})", self.name),
+            None => self.name.clone(),
         }
-    }
-}
-
-/// A product that the account can order.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Product {
-    /// The last part of the order's path.
-    pub name_id: String,
-    /// Its name.
-    pub name: String,
-    /// What it needs.
-    pub validation: Validation,
-    /// Whether wildcard names can be ordered.
-    #[serde(default)]
-    pub wildcards: bool,
-    /// How many names, common name included.
-    #[serde(default = "many")]
-    pub max_names: usize,
-}
-
-fn many() -> usize {
-    250
-}
-
-impl Product {
-    fn catalog() -> Vec<Self> {
-        use Validation::{Ev, Ov};
-        let all = [
-            ("ssl_basic", "Basic OV", Ov, true, 250),
-            ("ssl_ev_basic", "Basic EV", Ev, false, 250),
-            ("ssl_securesite_flex", "Secure Site OV", Ov, true, 250),
-            ("ssl_ev_securesite_flex", "Secure Site EV", Ev, false, 250),
-            ("ssl_securesite_pro", "Secure Site Pro SSL", Ov, true, 250),
-            ("ssl_ev_securesite_pro", "Secure Site Pro EV SSL", Ev, false, 250),
-            ("ssl_securesite", "Secure Site SSL", Ov, false, 2),
-            ("ssl_securesite_multi_domain", "Secure Site Multi-Domain SSL", Ov, false, 250),
-            ("ssl_securesite_wildcard", "Secure Site Wildcard SSL", Ov, true, 250),
-            ("ssl_ev_securesite", "Secure Site EV SSL", Ev, false, 2),
-            ("ssl_ev_securesite_multi_domain", "Secure Site EV Multi-Domain SSL", Ev, false, 250),
-            ("ssl_plus", "Standard SSL", Ov, false, 2),
-            ("ssl_multi_domain", "Multi-Domain SSL", Ov, false, 250),
-            ("ssl_wildcard", "Wildcard SSL", Ov, true, 250),
-            ("ssl_cloud_wildcard", "Cloud", Ov, true, 250),
-            ("ssl_ev_plus", "Extended Validation SSL", Ev, false, 2),
-            ("ssl_ev_multi_domain", "EV Multi-Domain", Ev, false, 250),
-            ("ssl_geotrust_truebizid", "GeoTrust TrueBusiness ID OV", Ov, true, 250),
-        ];
-        all.into_iter()
-            .map(|(name_id, name, validation, wildcards, max_names)| Self {
-                name_id: name_id.to_owned(),
-                name: name.to_owned(),
-                validation,
-                wildcards,
-                max_names,
-            })
-            .collect()
-    }
-
-    pub(crate) fn group(&self) -> &'static str {
-        if self.name_id.contains("securesite") { "securesite_ssl_certificate" } else { "ssl_certificate" }
     }
 }
 

@@ -2,15 +2,23 @@
 //! the key, the rate limit, the key's role, the log. Handlers read JSON and write JSON; what an order may do next is
 //! decided in `state`.
 
+mod account;
+mod again;
 mod certificates;
+mod containers;
 mod control;
+mod csv;
 mod domains;
 mod input;
+mod order_list;
 mod orders;
 mod organizations;
 mod placing;
+mod products;
 mod query;
 mod requests;
+mod revoking;
+mod validity;
 
 use std::{
     io,
@@ -24,7 +32,7 @@ use std::{
 };
 
 use axum::{
-    Json, Router,
+    Json, Router, ServiceExt,
     extract::{ConnectInfo, Request, State, connect_info::Connected},
     http::{Method, StatusCode, header},
     middleware::{self, Next},
@@ -39,6 +47,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
 };
+use tower::util::ServiceExt as _;
 
 use crate::{
     account::{ApiKey, Role},
@@ -59,6 +68,9 @@ pub struct Seen {
 
 /// Where the API is on its host.
 pub(crate) const PREFIX: &str = "/services/v2";
+
+/// The code for a key that is none.
+const INVALID_KEY: &str = "access_denied|access_denied_invalid_key";
 
 /// What a handler gives.
 type Answer = Result<Response, ApiError>;
@@ -131,29 +143,47 @@ struct WrongPem;
 
 /// Answers until `stop`.
 pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>, stop: impl Future<Output = ()> + Send + 'static) {
-    let service = router(shared).into_make_service_with_connect_info::<Peer>();
+    // Before the routes are looked at: clients in use write a slash before the query.
+    let app = router(shared).map_request(without_final_slash as fn(Request) -> Request);
+    let service = ServiceExt::<Request>::into_make_service_with_connect_info::<Peer>(app);
     if let Err(error) = axum::serve(Severable(listener), service).with_graceful_shutdown(stop).await {
         tracing::error!(%error, "the sandbox stopped");
     }
 }
 
+fn without_final_slash(mut request: Request) -> Request {
+    let uri = request.uri();
+    if let Some(path) = uri.path().strip_suffix('/').filter(|path| !path.is_empty()) {
+        let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+        if let Ok(shorter) = format!("{}{query}", path.trim_end_matches('/')).parse() {
+            *request.uri_mut() = shorter;
+        }
+    }
+    request
+}
+
 fn router(shared: Arc<Shared>) -> Router {
     let services = Router::new()
-        .route("/order/certificate", get(orders::list))
-        .route("/order/certificate/status-changes", get(orders::status_changes))
+        .route("/order/certificate", get(order_list::list))
+        .route("/order/certificate/status-changes", get(order_list::status_changes))
+        .route("/order/alternate/{id}", get(order_list::by_alternative_id))
         .route("/order/certificate/{id}", get(orders::info).post(placing::place))
         .route("/order/certificate/{id}/validation", get(orders::validation))
+        .route("/order/certificate/{id}/csr", post(account::add_csr))
+        .route("/order/certificate/{id}/custom-field", post(account::set_custom_field))
         .route("/order/certificate/{id}/status", put(orders::update_status))
         .route("/order/certificate/{id}/dcv-method", put(orders::change_method))
         .route("/order/certificate/{id}/dcv-random-value", put(orders::random_value))
         .route("/order/certificate/{id}/check-dcv", put(orders::check))
         .route("/order/certificate/{id}/resend-emails", put(orders::resend))
-        .route("/order/certificate/{id}/reissue", get(certificates::reissues).post(placing::reissue))
-        .route("/order/certificate/{id}/duplicate", get(certificates::duplicates).post(placing::duplicate))
-        .route("/order/certificate/{id}/revoke", put(certificates::revoke_order))
+        .route("/order/certificate/{id}/reissue", get(again::reissues).post(again::reissue))
+        .route("/order/certificate/{id}/duplicate", get(again::duplicates).post(again::duplicate))
+        .route("/order/certificate/{id}/revoke", put(revoking::revoke_order))
         .route("/certificate/intermediates", get(certificates::intermediates))
         .route("/certificate/{id}/chain", get(certificates::chain))
-        .route("/certificate/{id}/revoke", put(certificates::revoke))
+        .route("/certificate/{id}/archive", put(certificates::archive))
+        .route("/certificate/{id}/unarchive", put(certificates::unarchive))
+        .route("/certificate/{id}/revoke", put(revoking::revoke))
         .route("/certificate/{id}/download/platform", get(certificates::download_platform))
         .route("/certificate/{id}/download/platform/{platform}", get(certificates::download_of_platform))
         .route("/certificate/{id}/download/format/{format}", get(certificates::download_format))
@@ -171,16 +201,24 @@ fn router(shared: Arc<Shared>) -> Router {
         .route("/domain/{id}/activate", put(domains::activate))
         .route("/domain/{id}/deactivate", put(domains::deactivate))
         .route("/organization", get(organizations::list).post(organizations::add))
+        .route("/organization/potential-approvers", get(organizations::potential_approvers))
         .route("/organization/{id}", get(organizations::info))
         .route("/organization/{id}/validation", get(organizations::validation).post(organizations::submit))
         .route("/organization/{id}/activate", put(organizations::activate))
         .route("/organization/{id}/deactivate", put(organizations::deactivate))
+        .route("/container", get(containers::list))
+        .route("/container/{id}", get(containers::info))
+        .route("/container/{id}/children", get(containers::children))
         .route("/request", get(requests::list))
         .route("/request/{id}", get(requests::info))
         .route("/request/{id}/status", put(requests::update_status))
-        .route("/product", get(organizations::products))
-        .route("/product/{name_id}", get(organizations::product))
-        .route("/user/me", get(organizations::me))
+        .route("/product", get(products::list))
+        .route("/product/{name_id}", get(products::info))
+        .route("/user", get(account::users))
+        .route("/user/me", get(account::me))
+        .route("/account", get(account::info))
+        .route("/account/metadata", get(account::custom_fields).post(account::add_custom_field))
+        .route("/container/{id}/order/organization", get(containers::organizations))
         .fallback(no_route)
         .method_not_allowed_fallback(no_route)
         .layer(middleware::from_fn_with_state(Arc::clone(&shared), front_door));
@@ -255,11 +293,12 @@ fn html_error(status: StatusCode) -> Response {
 fn admit(shared: &Shared, request: &mut Request) -> Result<(), ApiError> {
     let Some(key) = request.headers().get("x-dc-devkey").and_then(|value| value.to_str().ok()) else {
         let message = "An API key is required in the X-DC-DEVKEY header.";
-        return Err(ApiError::new(StatusCode::UNAUTHORIZED, "access_denied|invalid_api_key", message));
+        return Err(ApiError::new(StatusCode::UNAUTHORIZED, INVALID_KEY, message));
     };
     let Some(known) = shared.config.keys.iter().find(|known| known.key.expose_secret() == key).cloned() else {
-        let message = "The API key is not valid.";
-        return Err(ApiError::new(StatusCode::FORBIDDEN, "access_denied|invalid_api_key", message));
+        // As recorded from the service in 2023.
+        let message = "Access denied due to access_denied_invalid_key.";
+        return Err(ApiError::new(StatusCode::FORBIDDEN, INVALID_KEY, message));
     };
     if !shared.limiter.admit(key, shared.clock.now()) {
         return Err(rate_limited());

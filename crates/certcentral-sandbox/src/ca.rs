@@ -1,4 +1,4 @@
-//! The issuing CA: a throw-away root and intermediate, and leaf certificates with the profile of a public OV
+//! The issuing CA: a throw-away root and intermediates, and leaf certificates with the profile of a public OV
 //! certificate (Baseline Requirements 7.1.2.7). Decides what a certificate says; whether one may be issued is decided
 //! before. Reading CSRs is in `ca/csr.rs`, the download formats are in `ca/download.rs`.
 
@@ -21,16 +21,28 @@ use sha1::{Digest, Sha1};
 use crate::clock::later;
 
 pub use csr::{Csr, CsrError, KeyAlgorithm};
+pub(crate) use download::crlf;
 pub use download::{Download, download};
 
 const ROOT_NAME: &str = "DCV Sandbox Root CA - NOT TRUSTED";
-const INTERMEDIATE_NAME: &str = "DCV Sandbox TLS CA 1 - NOT TRUSTED";
-/// Both certificates and both keys in one file, so that they are replaced together or not at all.
+/// Common name, whether the key is P-384 rather than P-256, whether it is for private products. The first is the usual
+/// one; new ones go to the end.
+const ISSUING: [(&str, bool, bool); 3] = [
+    ("DCV Sandbox TLS CA 1 - NOT TRUSTED", false, false),
+    ("DCV Sandbox TLS CA 2 - NOT TRUSTED", true, false),
+    ("DCV Sandbox Private TLS CA 1 - NOT TRUSTED", false, true),
+];
+/// All certificates and keys in one file, so that they are replaced together or not at all.
 const FILE: &str = "authority.pem";
 
 const OID_CERTIFICATE_POLICIES: &[u64] = &[2, 5, 29, 32];
 /// CA/Browser Forum: organization validated (Baseline Requirements 7.1.6.1).
 const OID_ORGANIZATION_VALIDATED: &[u64] = &[2, 23, 140, 1, 2, 2];
+/// CA/Browser Forum: extended validation.
+const OID_EXTENDED_VALIDATED: &[u64] = &[2, 23, 140, 1, 1];
+const OID_SERIAL_NUMBER: &[u64] = &[2, 5, 4, 5];
+const OID_BUSINESS_CATEGORY: &[u64] = &[2, 5, 4, 15];
+const OID_JURISDICTION_COUNTRY: &[u64] = &[1, 3, 6, 1, 4, 1, 311, 60, 2, 1, 3];
 
 /// Why the CA cannot sign or cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -44,7 +56,7 @@ pub enum Error {
         source: io::Error,
     },
     /// The key file is not one of ours.
-    #[error("{path}: not a sandbox CA (expected two certificates and two keys); move it away to make a new CA")]
+    #[error("{path}: not a sandbox CA (expected certificates and as many keys); move it away to make a new CA")]
     Content {
         /// The file.
         path: PathBuf,
@@ -65,10 +77,18 @@ pub enum Error {
     Random,
 }
 
-/// Root, intermediate and the intermediate's key.
+/// The root, and the intermediates that sign leaves.
 pub struct Authority {
     root_pem: String,
-    intermediate_pem: String,
+    issuing: Vec<Issuing>,
+}
+
+/// An intermediate with its key.
+pub struct Issuing {
+    name: &'static str,
+    /// Whether it is for private products.
+    private: bool,
+    pem: String,
     issuer: Issuer<'static, KeyPair>,
 }
 
@@ -85,6 +105,15 @@ pub struct Subject<'a> {
     pub state: &'a str,
     /// C, two letters.
     pub country: &'a str,
+}
+
+/// What an EV certificate says of its subject beside the rest (EV Guidelines 7.1.4.2).
+#[derive(Clone, Copy, Debug)]
+pub struct Extended<'a> {
+    /// Number in the register of companies.
+    pub registration_number: &'a str,
+    /// Country of that register, two letters.
+    pub jurisdiction: &'a str,
 }
 
 /// What to sign.
@@ -105,6 +134,8 @@ pub struct IssueRequest<'a> {
     pub signature_hash: &'a str,
     /// Whether the extended key usage is only serverAuth, or clientAuth too.
     pub server_auth_only: bool,
+    /// What an EV certificate says beside that; none for OV.
+    pub extended: Option<Extended<'a>>,
 }
 
 /// A certificate that was signed.
@@ -123,7 +154,7 @@ pub struct Issued {
 }
 
 impl Authority {
-    /// A new CA in memory: the root is valid for 20 years from `now`, the intermediate for 10.
+    /// A new CA in memory: the root is valid for 20 years from `now`, the intermediates for 10.
     pub fn generate(now: Timestamp) -> Result<Self, Error> {
         Ok(Self::create(now)?.0)
     }
@@ -133,44 +164,33 @@ impl Authority {
         let path = dir.join(FILE);
         let failed = |source| Error::File { path: path.clone(), source };
         match fs::read_to_string(&path) {
-            Ok(text) => Self::read(&text).ok_or(Error::Content { path }),
+            Ok(text) => {
+                let content = || Error::Content { path: path.clone() };
+                let mut file = File::read(&text).ok_or_else(content)?;
+                // A directory of an older sandbox has fewer intermediates.
+                let added = file.complete(now).map_err(|_| content())?;
+                let authority = file.authority().map_err(|_| content())?;
+                if added {
+                    write_private(&path, file.text().as_bytes()).map_err(failed)?;
+                }
+                Ok(authority)
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 fs::create_dir_all(dir).map_err(failed)?;
-                let (authority, keys) = Self::create(now)?;
-                let text = format!("{}{}{keys}", authority.root_pem, authority.intermediate_pem);
-                write_private(&path, text.as_bytes()).map_err(failed)?;
+                let (authority, file) = Self::create(now)?;
+                write_private(&path, file.text().as_bytes()).map_err(failed)?;
                 Ok(authority)
             }
             Err(error) => Err(failed(error)),
         }
     }
 
-    /// The CA and the keys of root and intermediate, in PEM.
-    fn create(now: Timestamp) -> Result<(Self, String), Error> {
+    fn create(now: Timestamp) -> Result<(Self, File), Error> {
         let root_key = KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384)?;
-        let root_params = ca_params(ROOT_NAME, BasicConstraints::Unconstrained, now, 20)?;
-        let root_pem = root_params.self_signed(&root_key)?.pem();
-        let keys = root_key.serialize_pem();
-        let root = Issuer::new(root_params, root_key);
-
-        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
-        let keys = keys + &key.serialize_pem();
-        let mut params = ca_params(INTERMEDIATE_NAME, BasicConstraints::Constrained(0), now, 10)?;
-        params.use_authority_key_identifier_extension = true;
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-        params.custom_extensions = vec![policies()];
-        let intermediate_pem = params.signed_by(&key, &root)?.pem();
-        Ok((Self { root_pem, intermediate_pem, issuer: Issuer::new(params, key) }, keys))
-    }
-
-    fn read(text: &str) -> Option<Self> {
-        let blocks = pem::parse_many(text).ok()?;
-        let [root, intermediate, _, key] = blocks.as_slice() else { return None };
-        let encode = |block| pem::encode_config(block, pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF));
-        let key = KeyPair::from_pem(&encode(key)).ok()?;
-        let intermediate_pem = encode(intermediate);
-        let issuer = Issuer::from_ca_cert_pem(&intermediate_pem, key).ok()?;
-        Some(Self { root_pem: encode(root), intermediate_pem, issuer })
+        let root = ca_params(ROOT_NAME, BasicConstraints::Unconstrained, now, 20)?.self_signed(&root_key)?.pem();
+        let mut file = File { certificates: vec![root], keys: vec![root_key.serialize_pem()] };
+        file.complete(now)?;
+        Ok((file.authority()?, file))
     }
 
     /// The root certificate.
@@ -178,26 +198,58 @@ impl Authority {
         &self.root_pem
     }
 
-    /// The certificate that signs leaves.
+    /// The certificate that signs leaves if nothing else is asked for.
     pub fn intermediate_pem(&self) -> &str {
-        &self.intermediate_pem
+        self.issuing[0].pem()
     }
 
-    /// Common name of the intermediate.
-    pub fn intermediate_name(&self) -> &'static str {
-        INTERMEDIATE_NAME
-    }
-
-    /// The API's id of the intermediate (`ca_cert.id`): 16 upper case hexadecimal digits, as the vendor's are.
+    /// The API's id of that certificate.
     pub fn intermediate_id(&self) -> String {
-        hex(&Sha1::digest(self.intermediate_pem.as_bytes())[..8])
+        self.issuing[0].id()
+    }
+
+    /// All intermediates, the usual one first.
+    pub fn issuing(&self) -> &[Issuing] {
+        &self.issuing
+    }
+
+    /// The intermediate with this id; the usual one if there is none.
+    pub fn issuing_with(&self, id: &str) -> &Issuing {
+        self.issuing.iter().find(|one| one.id() == id).unwrap_or(&self.issuing[0])
+    }
+
+    /// Signs a leaf certificate with the usual intermediate.
+    pub fn issue(&self, request: &IssueRequest<'_>) -> Result<Issued, Error> {
+        self.issuing[0].issue(request)
+    }
+}
+
+impl Issuing {
+    /// Its certificate.
+    pub fn pem(&self) -> &str {
+        &self.pem
+    }
+
+    /// Its common name.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Whether it signs for private products, and not for public ones.
+    pub fn is_private(&self) -> bool {
+        self.private
+    }
+
+    /// The API's id (`ca_cert.id`): 16 upper case hexadecimal digits, as the vendor's are.
+    pub fn id(&self) -> String {
+        hex(&Sha1::digest(self.pem.as_bytes())[..8])
     }
 
     /// Signs a leaf certificate.
     pub fn issue(&self, request: &IssueRequest<'_>) -> Result<Issued, Error> {
         let mut params = CertificateParams::default();
         set_validity(&mut params, request.not_before, request.not_after)?;
-        params.distinguished_name = subject(&request.subject)?;
+        params.distinguished_name = subject(&request.subject, request.extended.as_ref())?;
         for name in request.dns_names {
             let value = name.as_str().try_into();
             let value = value.map_err(|_| Error::Value { field: "dns_names", value: name.clone() })?;
@@ -215,15 +267,69 @@ impl Authority {
             params.extended_key_usages.push(ExtendedKeyUsagePurpose::ClientAuth);
         }
         params.use_authority_key_identifier_extension = true;
-        params.custom_extensions = vec![policies()];
+        let policy = if request.extended.is_some() { OID_EXTENDED_VALIDATED } else { OID_ORGANIZATION_VALIDATED };
+        params.custom_extensions = vec![policies(&[policy])];
         let certificate = params.signed_by(request.csr, &self.issuer)?;
         Ok(Issued {
             leaf_pem: certificate.pem(),
             serial_number: hex(&serial),
-            thumbprint: hex(&Sha1::digest(certificate.der())),
+            thumbprint: thumbprint(certificate.der()),
             not_before: request.not_before,
             not_after: request.not_after,
         })
+    }
+}
+
+/// What [`FILE`] holds, in PEM: the root and the intermediates, and their keys in the same order.
+struct File {
+    certificates: Vec<String>,
+    keys: Vec<String>,
+}
+
+impl File {
+    fn read(text: &str) -> Option<Self> {
+        let encode =
+            |block: &pem::Pem| pem::encode_config(block, pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF));
+        let blocks = pem::parse_many(text).ok()?;
+        let (certificates, keys): (Vec<_>, Vec<_>) = blocks.iter().partition(|block| block.tag() == "CERTIFICATE");
+        let file = Self {
+            certificates: certificates.into_iter().map(encode).collect(),
+            keys: keys.into_iter().map(encode).collect(),
+        };
+        (file.certificates.len() == file.keys.len() && file.keys.len() >= 2).then_some(file)
+    }
+
+    fn text(&self) -> String {
+        self.certificates.iter().chain(&self.keys).map(String::as_str).collect()
+    }
+
+    /// Makes the intermediates that are missing; whether there were any.
+    fn complete(&mut self, now: Timestamp) -> Result<bool, Error> {
+        let missing = ISSUING.get(self.keys.len() - 1..).unwrap_or_default();
+        if missing.is_empty() {
+            return Ok(false);
+        }
+        let root = Issuer::from_ca_cert_pem(&self.certificates[0], KeyPair::from_pem(&self.keys[0])?)?;
+        for (name, large, _) in missing {
+            let algorithm = if *large { &PKCS_ECDSA_P384_SHA384 } else { &PKCS_ECDSA_P256_SHA256 };
+            let key = KeyPair::generate_for(algorithm)?;
+            let mut params = ca_params(name, BasicConstraints::Constrained(0), now, 10)?;
+            params.use_authority_key_identifier_extension = true;
+            params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+            params.custom_extensions = vec![policies(&[OID_ORGANIZATION_VALIDATED, OID_EXTENDED_VALIDATED])];
+            self.certificates.push(params.signed_by(&key, &root)?.pem());
+            self.keys.push(key.serialize_pem());
+        }
+        Ok(true)
+    }
+
+    fn authority(&self) -> Result<Authority, Error> {
+        let pairs = self.certificates.iter().zip(&self.keys).skip(1);
+        let issuing = pairs.zip(ISSUING).map(|((pem, key), (name, _, private))| {
+            let issuer = Issuer::from_ca_cert_pem(pem, KeyPair::from_pem(key)?)?;
+            Ok::<_, Error>(Issuing { name, private, pem: pem.clone(), issuer })
+        });
+        Ok(Authority { root_pem: self.certificates[0].clone(), issuing: issuing.collect::<Result<_, _>>()? })
     }
 }
 
@@ -246,12 +352,20 @@ fn ca_params(
     Ok(params)
 }
 
-fn subject(subject: &Subject<'_>) -> Result<DistinguishedName, Error> {
+fn subject(subject: &Subject<'_>, extended: Option<&Extended<'_>>) -> Result<DistinguishedName, Error> {
+    let printable = |field: &'static str, text: &str| match text.try_into() {
+        Ok(text) => Ok(DnValue::PrintableString(text)),
+        Err(_) => Err(Error::Value { field, value: text.to_owned() }),
+    };
     let mut name = DistinguishedName::new();
-    let country = subject.country.to_ascii_uppercase();
-    let printable = country.as_str().try_into();
-    let printable = printable.map_err(|_| Error::Value { field: "country", value: country.clone() })?;
-    name.push(DnType::CountryName, DnValue::PrintableString(printable));
+    if let Some(extended) = extended {
+        let custom = |oid: &[u64]| DnType::CustomDnType(oid.to_vec());
+        name.push(custom(OID_BUSINESS_CATEGORY), "Private Organization");
+        let country = extended.jurisdiction.to_ascii_uppercase();
+        name.push(custom(OID_JURISDICTION_COUNTRY), printable("jurisdiction", &country)?);
+        name.push(custom(OID_SERIAL_NUMBER), printable("registration_number", extended.registration_number)?);
+    }
+    name.push(DnType::CountryName, printable("country", &subject.country.to_ascii_uppercase())?);
     let rest = [
         (DnType::StateOrProvinceName, subject.state),
         (DnType::LocalityName, subject.city),
@@ -264,12 +378,14 @@ fn subject(subject: &Subject<'_>) -> Result<DistinguishedName, Error> {
     Ok(name)
 }
 
-fn policies() -> CustomExtension {
+fn policies(oids: &[&[u64]]) -> CustomExtension {
     let content = yasna::construct_der(|writer| {
         writer.write_sequence(|writer| {
-            writer.next().write_sequence(|writer| {
-                writer.next().write_oid(&yasna::models::ObjectIdentifier::from_slice(OID_ORGANIZATION_VALIDATED));
-            });
+            for oid in oids {
+                writer.next().write_sequence(|writer| {
+                    writer.next().write_oid(&yasna::models::ObjectIdentifier::from_slice(oid));
+                });
+            }
         });
     });
     CustomExtension::from_oid_content(OID_CERTIFICATE_POLICIES, content)
@@ -294,7 +410,12 @@ fn set_validity(params: &mut CertificateParams, from: Timestamp, to: Timestamp) 
     Ok(())
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// SHA-1 of a certificate in DER, as the API shows it.
+pub(crate) fn thumbprint(der: &[u8]) -> String {
+    hex(&Sha1::digest(der))
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
     let digit = |value: u8| char::from(b"0123456789ABCDEF"[usize::from(value)]);
     bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 0xf)]).collect()
 }

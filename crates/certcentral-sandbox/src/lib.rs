@@ -32,6 +32,7 @@ mod names;
 mod state;
 mod store;
 pub mod va;
+mod validity;
 
 use std::{
     io,

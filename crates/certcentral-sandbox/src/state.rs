@@ -2,6 +2,7 @@
 //! else: which domain objects an order is validated at, which names are covered, whether an order can be issued. Acts
 //! that look at the network or sign are in [`life`]; JSON is the API's business.
 
+mod again;
 pub(crate) mod life;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -11,8 +12,10 @@ use rand::Rng;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub(crate) use again::Before;
+
 use crate::{
-    account::{Config, Organization, Scope, Validation},
+    account::{Config, Contact, Organization, Scope, Validation},
     clock::{days_later, later},
     names::{self, Name},
 };
@@ -188,6 +191,14 @@ pub(crate) struct Certificate {
     pub(crate) signature_hash: String,
     pub(crate) server_platform: i64,
     pub(crate) client_auth: bool,
+    /// The `profile_option` and `organization_units` of the request.
+    #[serde(default)]
+    pub(crate) profile: Option<String>,
+    #[serde(default)]
+    pub(crate) units: Vec<String>,
+    /// Id of the intermediate that signs; empty for the usual one.
+    #[serde(default)]
+    pub(crate) ca: String,
     /// The `cert_validity` of the request, as sent.
     pub(crate) validity: Value,
     /// How long it may live: until then, whatever the day of issue.
@@ -195,6 +206,12 @@ pub(crate) struct Certificate {
     pub(crate) latest_end: Timestamp,
     pub(crate) created: Timestamp,
     pub(crate) issued: Option<Issue>,
+    /// When it is revoked by itself, because a reissue left out or changed one of its names.
+    #[serde(default)]
+    pub(crate) revoke_at: Option<Timestamp>,
+    /// Left out of lists unless `show_archived` is asked for.
+    #[serde(default)]
+    pub(crate) archived: bool,
 }
 
 /// What signing gave.
@@ -241,6 +258,12 @@ pub(crate) struct Order {
     pub(crate) echo: BTreeMap<String, Value>,
     #[serde(default)]
     pub(crate) notes: Vec<String>,
+    /// The people the order named, by `contact_type`.
+    #[serde(default)]
+    pub(crate) contacts: Vec<(String, Contact)>,
+    /// What a reissue that is canceled or rejected gives back.
+    #[serde(default)]
+    pub(crate) before: Option<Before>,
 }
 
 impl Order {
@@ -255,6 +278,11 @@ impl Order {
     /// The certificate being worked on.
     pub(crate) fn open(&self) -> Option<&Certificate> {
         self.certificates.iter().rev().find(|certificate| certificate.status == "pending")
+    }
+
+    /// Its duplicates, in the order in which they were asked for.
+    pub(crate) fn duplicates(&self) -> impl DoubleEndedIterator<Item = &Certificate> {
+        self.certificates.iter().filter(|one| one.kind == Kind::Duplicate)
     }
 
     /// The certificate that order info shows: the one in force, or the first one before it is issued.
@@ -309,6 +337,9 @@ pub(crate) struct State {
     pub(crate) domains: BTreeMap<u64, Domain>,
     pub(crate) requests: BTreeMap<u64, Request>,
     pub(crate) organizations: BTreeMap<u64, Organization>,
+    /// The account's own fields, as they are shown.
+    #[serde(default)]
+    pub(crate) custom_fields: Vec<Value>,
     #[serde(skip)]
     by_name: HashMap<String, u64>,
 }

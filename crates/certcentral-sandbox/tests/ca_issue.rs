@@ -7,7 +7,9 @@ use std::{
     time::Duration,
 };
 
-use certcentral_sandbox::ca::{Authority, Csr, CsrError, IssueRequest, Issued, KeyAlgorithm, Subject, download};
+use certcentral_sandbox::ca::{
+    Authority, Csr, CsrError, Extended, IssueRequest, Issued, KeyAlgorithm, Subject, download,
+};
 use jiff::Timestamp;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 
@@ -57,6 +59,7 @@ fn issue(authority: &Authority, text: &str, server_auth_only: bool) -> Issued {
             not_after: now + jiff::Span::new().hours(199 * 24),
             signature_hash: "sha256",
             server_auth_only,
+            extended: None,
         })
         .unwrap()
 }
@@ -192,6 +195,49 @@ fn the_chain_holds_for_openssl_and_webpki() {
     assert!(told(dir.path(), "x509 -in leaf.pem -noout -text").contains("TLS Web Client Authentication"));
 }
 
+#[test]
+fn extended_validation_says_more_of_the_subject_and_every_intermediate_chains() {
+    let dir = tempfile::tempdir().unwrap();
+    let authority = Authority::generate(Timestamp::now()).unwrap();
+    fs::write(dir.path().join("root.pem"), authority.root_pem()).unwrap();
+    let csr = Csr::parse(&csr(dir.path(), "ec -pkeyopt ec_paramgen_curve:P-256", "")).unwrap();
+    let now = Timestamp::now();
+    assert_eq!(authority.issuing().len(), 3);
+    for issuing in authority.issuing() {
+        assert!(std::ptr::eq(authority.issuing_with(&issuing.id()), issuing));
+        let request = IssueRequest {
+            csr: &csr,
+            subject: Subject {
+                common_name: "www.example.com",
+                organization: "Example",
+                city: "Lehi",
+                state: "Utah",
+                country: "us",
+            },
+            dns_names: &NAMES.map(str::to_owned),
+            not_before: now,
+            not_after: now + jiff::Span::new().hours(24),
+            signature_hash: "sha256",
+            server_auth_only: true,
+            extended: Some(Extended { registration_number: "4711", jurisdiction: "us" }),
+        };
+        fs::write(dir.path().join("leaf.pem"), issuing.issue(&request).unwrap().leaf_pem).unwrap();
+        fs::write(dir.path().join("intermediate.pem"), issuing.pem()).unwrap();
+        let verified = told(dir.path(), "verify -x509_strict -CAfile root.pem -untrusted intermediate.pem leaf.pem");
+        assert_eq!(verified.trim(), "leaf.pem: OK", "{}", issuing.name());
+        let text = told(dir.path(), "x509 -in leaf.pem -noout -text -nameopt utf8");
+        for part in [
+            issuing.name(),
+            "Policy: 2.23.140.1.1\n",
+            "businessCategory=Private Organization",
+            "jurisdictionC=US",
+            "serialNumber=4711",
+        ] {
+            assert!(text.contains(part), "{part} is not in {text}");
+        }
+    }
+}
+
 fn webpki_verifies(authority: &Authority, leaf: &str) {
     let der = |text: &str| CertificateDer::from(pem::parse(text).unwrap().into_contents());
     let (root, intermediate, leaf) = (der(authority.root_pem()), der(authority.intermediate_pem()), der(leaf));
@@ -271,13 +317,13 @@ fn downloads_open() {
         let mut inner = String::new();
         let leaf_name = format!("star_example_com.{extension}");
         std::io::Read::read_to_string(&mut zip.by_name(&leaf_name).unwrap(), &mut inner).unwrap();
-        assert_eq!(inner, leaf);
+        assert_eq!(inner, leaf.replace('\n', "\r\n"), "lines end as the service ends them");
     }
     for (format, extension) in [("p7b", "p7b"), ("cer", "cer")] {
         let file = get(format).unwrap();
         assert_eq!(file.content_type, "application/x-pkcs7-certificates");
         assert!(file.file_name.ends_with(extension));
-        assert!(file.body.starts_with(b"-----BEGIN PKCS7-----\n"));
+        assert!(file.body.starts_with(b"-----BEGIN PKCS7-----\r\n"));
         fs::write(dir.path().join("chain.p7b"), file.body).unwrap();
         let text = told(dir.path(), "pkcs7 -in chain.p7b -print_certs");
         let inside: Vec<Vec<u8>> = pem::parse_many(&text).unwrap().into_iter().map(pem::Pem::into_contents).collect();

@@ -3,21 +3,17 @@
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use reqwest::{Method, StatusCode, Url, header};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::{
     budget::Budget,
     error::{Error, ErrorCode, Result, Sent, read_errors},
     lenient,
-    types::{
-        CertificateId, ChainCertificate, DcvCheck, DcvMethod, Domain, DomainId, DomainToken, DownloadFormat, Moment,
-        NewOrder, Order, OrderId, OrderValidation, Organization, OrganizationId, OrganizationValidation, Page,
-        PlacedOrder, Product, RandomValue, Request, RequestId, RequestStatus, StatusChange, TokenCheck, User,
-    },
+    types::Page,
 };
 
 /// Base URL of most accounts.
@@ -25,11 +21,6 @@ pub const US: &str = "https://www.digicert.com/services/v2";
 /// Base URL of accounts on the European instance.
 pub const EU: &str = "https://certcentral.digicert.eu/services/v2";
 
-/// The longest window of status changes.
-const LONGEST_WINDOW: Duration = Duration::from_secs(7 * 24 * 3600);
-/// How far an order's date may lie before our own clock's idea of when it was placed: a day for clocks, and another for dates
-/// without a time in a zone that is not ours.
-const CLOCK_SKEW: SignedDuration = SignedDuration::from_hours(48);
 /// No pause is longer, whoever asks for it.
 const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 /// How long a connection may take. One that was never made has sent nothing, which is worth knowing of an order.
@@ -37,6 +28,12 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long an unused connection is kept: less than the minute after which servers and gateways close theirs, for an order
 /// sent just then would have an unknown outcome.
 const KEEP_IDLE: Duration = Duration::from_secs(20);
+
+mod account;
+mod certificates;
+mod domains;
+mod orders;
+mod webhooks;
 
 /// When calls that may be repeated are.
 #[derive(Clone, Copy, Debug)]
@@ -229,7 +226,19 @@ impl<'a> Call<'a> {
 
     /// A POST, which makes something unless told otherwise.
     fn post(path: impl Into<String>) -> Self {
-        Self { method: Method::POST, repeat: Repeat::Never, ..Self::get(path) }
+        Self { method: Method::POST, ..Self::get(path) }.once()
+    }
+
+    /// Marks a call that makes something each time.
+    fn once(mut self) -> Self {
+        self.repeat = Repeat::Never;
+        self
+    }
+
+    /// Marks a POST that may be repeated.
+    fn harmless(mut self) -> Self {
+        self.repeat = Repeat::Harmless;
+        self
     }
 
     fn body(mut self, body: impl Serialize) -> Self {
@@ -271,304 +280,6 @@ impl Client {
     /// The rate budget, for metrics.
     pub fn budget(&self) -> &Budget {
         &self.inner.budget
-    }
-
-    // ---- the account
-
-    /// The key's user: the cheapest way to find out whether the key works.
-    ///
-    /// # Errors
-    /// [`Error::is_auth`] when it does not.
-    pub async fn me(&self) -> Result<User> {
-        self.json(Call::get("/user/me")).await
-    }
-
-    /// The products that can be ordered (API page "Product list").
-    ///
-    /// # Errors
-    /// As any read.
-    pub async fn products(&self) -> Result<Vec<Product>> {
-        self.list(Call::get("/product"), "products").await.map(|page| page.items)
-    }
-
-    /// A product with what may be chosen for it (API page "Product info").
-    ///
-    /// # Errors
-    /// [`Error::is_not_found`] when the account has none of this identifier.
-    pub async fn product(&self, name_id: &str) -> Result<Product> {
-        self.json(Call::get(format!("/product/{name_id}"))).await
-    }
-
-    /// All organizations of the account, e.g. to find one by its name (API page "List organizations").
-    ///
-    /// # Errors
-    /// As any read.
-    pub async fn organizations(&self) -> Result<Vec<Organization>> {
-        self.all(Call::get("/organization"), "organizations", |organization: &Organization| organization.id).await
-    }
-
-    /// An organization.
-    ///
-    /// # Errors
-    /// [`Error::is_not_found`] when there is none of this number.
-    pub async fn organization(&self, id: OrganizationId) -> Result<Organization> {
-        self.json(Call::get(format!("/organization/{id}"))).await
-    }
-
-    /// What an organization is validated for, and until when (API page "Organization validation details").
-    ///
-    /// # Errors
-    /// [`Error::is_not_found`].
-    pub async fn organization_validation(&self, id: OrganizationId) -> Result<Vec<OrganizationValidation>> {
-        let call = Call::get(format!("/organization/{id}/validation"));
-        self.list(call, "validations").await.map(|page| page.items)
-    }
-
-    // ---- orders
-
-    /// Places an order. **It costs money, and is sent again only where it was certainly not read or was refused with 429.**
-    /// When [`Error::outcome_unknown`], look with [`find_order_by_alternative_id`](Self::find_order_by_alternative_id)
-    /// before doing anything else.
-    ///
-    /// # Errors
-    /// 400 with a code for whatever is wrong with the order, 404 `not_found|product`.
-    pub async fn place_order(&self, product: &str, order: &NewOrder) -> Result<PlacedOrder> {
-        self.json(Call::post(format!("/order/certificate/{product}")).body(order)).await
-    }
-
-    /// An order (API page "Order info").
-    ///
-    /// # Errors
-    /// [`Error::is_not_found`].
-    pub async fn order(&self, id: OrderId) -> Result<Order> {
-        self.json(Call::get(format!("/order/certificate/{id}"))).await
-    }
-
-    /// An order with [`Order::caa_status_message`], which says why CAA records hold a pending order up.
-    ///
-    /// # Errors
-    /// [`Error::is_not_found`].
-    pub async fn order_with_caa_status(&self, id: OrderId) -> Result<Order> {
-        self.json(Call::get(format!("/order/certificate/{id}")).query("include_caa_status", true)).await
-    }
-
-    /// A page of the account's orders (API page "List orders"). Filters are property and value, e.g. `("status", "pending")`, and
-    /// a property may be given more than once; `limit` is at most 1000. `issued` includes expired certificates.
-    ///
-    /// # Errors
-    /// As any read.
-    pub async fn orders(&self, filters: &[(&str, &str)], limit: u32, offset: u32) -> Result<Page<Order>> {
-        let names = filter_names(filters);
-        self.list(orders(&names, filters).query("limit", limit).query("offset", offset), "orders").await
-    }
-
-    /// Looks for an order by the id its caller gave it: among those with this common name that were placed at or after `since`
-    /// (with two days' allowance for clocks and zones). Reads the list to its end, which is seldom more than a page, and Order
-    /// info only of candidates whose list entry does not tell their id. An order may take a while to be listed: `None`
-    /// soon after an unknown outcome is no proof that there is none.
-    ///
-    /// # Errors
-    /// As any read.
-    pub async fn find_order_by_alternative_id(
-        &self,
-        id: &str,
-        common_name: &str,
-        since: Timestamp,
-    ) -> Result<Option<Order>> {
-        let filters = [("common_name", common_name)];
-        let names = filter_names(&filters);
-        let call = orders(&names, &filters).query("limit", 1000);
-        let listed = self.all(call, "orders", |order: &Order| order.id).await?;
-        if let Some(found) = listed.iter().find(|order| order.alternative_order_id.as_deref() == Some(id)) {
-            return Ok(Some(found.clone()));
-        }
-        let earliest = since - CLOCK_SKEW;
-        for candidate in listed.iter().filter(|order| order.alternative_order_id.is_none()) {
-            let placed = candidate.date_created.as_ref().and_then(Moment::timestamp);
-            if placed.is_some_and(|placed| placed < earliest) {
-                continue;
-            }
-            let order = self.order(candidate.id).await?;
-            if order.alternative_order_id.as_deref() == Some(id) {
-                return Ok(Some(order));
-            }
-        }
-        Ok(None)
-    }
-
-    /// What an order still needs: the best single call to learn its open domains (API page "Order validation status").
-    ///
-    /// # Errors
-    /// [`Error::is_not_found`].
-    pub async fn order_validation(&self, id: OrderId) -> Result<OrderValidation> {
-        self.json(Call::get(format!("/order/certificate/{id}/validation"))).await
-    }
-
-    /// The order's random value: the present one while it lives, else a new one.
-    ///
-    /// # Errors
-    /// 400 when the order's method has none or nothing is open.
-    pub async fn order_random_value(&self, id: OrderId) -> Result<RandomValue> {
-        self.json(Call::put(format!("/order/certificate/{id}/dcv-random-value"))).await
-    }
-
-    /// Asks CertCentral to look for the proofs of an order now; of these names only, or of all when there are none. Proofs that
-    /// were not found are not an error, see [`DcvCheck`].
-    ///
-    /// # Errors
-    /// 404, and whatever is not about a proof that was not found.
-    pub async fn check_order_dcv(&self, id: OrderId, only: &[String]) -> Result<DcvCheck> {
-        let mut call = Call::put(format!("/order/certificate/{id}/check-dcv"));
-        if !only.is_empty() {
-            call = call.body(json!({ "dns_names_validations": only }));
-        }
-        match self.json_or_default(call).await {
-            Err(Error::Api { status: 400, errors, .. }) if errors.iter().any(|e| is_not_found_yet(e.code.class())) => {
-                Ok(DcvCheck { errors, ..DcvCheck::default() })
-            }
-            other => other,
-        }
-    }
-
-    /// The orders whose status has changed in the last `window`, at most seven days, in whole seconds, rounded up. One call
-    /// for all orders of the account.
-    ///
-    /// # Errors
-    /// As any read.
-    pub async fn status_changes(&self, window: Duration) -> Result<Vec<StatusChange>> {
-        let window = window.min(LONGEST_WINDOW);
-        let seconds = (window.as_secs() + u64::from(window.subsec_nanos() > 0)).max(1);
-        let call = Call::get("/order/certificate/status-changes").query("seconds", seconds);
-        self.list(call, "orders").await.map(|page| page.items)
-    }
-
-    /// Cancels a pending order, or a pending reissue.
-    ///
-    /// # Errors
-    /// 400 when the order is beyond that.
-    pub async fn cancel_order(&self, id: OrderId, note: &str) -> Result<()> {
-        let body = json!({ "status": "CANCELED", "note": note });
-        self.nothing(Call::put(format!("/order/certificate/{id}/status")).body(body)).await
-    }
-
-    /// Changes the method of a pending order. For token methods the answer is the order's random value.
-    ///
-    /// # Errors
-    /// 400 when the method is not for this order.
-    pub async fn change_order_dcv_method(&self, id: OrderId, method: &DcvMethod) -> Result<Option<RandomValue>> {
-        let call = Call::put(format!("/order/certificate/{id}/dcv-method")).body(json!({ "dcv_method": method }));
-        let answer: Value = self.json_or_default(call).await?;
-        Ok(serde_json::from_value(answer).ok())
-    }
-
-    // ---- domains
-
-    /// A domain with its random value (API page "Domain info", `include_dcv=true`).
-    ///
-    /// # Errors
-    /// [`Error::is_not_found`].
-    pub async fn domain(&self, id: DomainId) -> Result<Domain> {
-        self.json(Call::get(format!("/domain/{id}")).query("include_dcv", true)).await
-    }
-
-    /// A domain with its random value and its [validations](Domain::validations).
-    ///
-    /// # Errors
-    /// [`Error::is_not_found`].
-    pub async fn domain_with_validation(&self, id: DomainId) -> Result<Domain> {
-        let call = Call::get(format!("/domain/{id}")).query("include_dcv", true).query("include_validation", true);
-        self.json(call).await
-    }
-
-    /// A page of the account's domains whose name is or contains `search`, with the ends of their validations.
-    ///
-    /// # Errors
-    /// As any read.
-    pub async fn domains(&self, search: Option<&str>, limit: u32, offset: u32) -> Result<Page<Domain>> {
-        let mut call = Call::get("/domain")
-            .query("include_dcv_expiration_time", true)
-            .query("include_validation", true)
-            .query("limit", limit)
-            .query("offset", offset);
-        if let Some(search) = search {
-            call = call.query("filters[search]", format!("%{search}"));
-        }
-        self.list(call, "domains").await
-    }
-
-    /// A new random value for a domain. The domain's earlier one ends; order values stay.
-    ///
-    /// # Errors
-    /// 400 `invalid_dcv_method` when the domain's method has none.
-    pub async fn new_domain_token(&self, id: DomainId) -> Result<DomainToken> {
-        self.json(Call::post(format!("/domain/{id}/dcv/token")).harmless()).await
-    }
-
-    /// Asks CertCentral to look for the proof of a domain now. A proof that was not found is not an error.
-    ///
-    /// # Errors
-    /// 404, and whatever is not about a proof that was not found.
-    pub async fn check_domain_token(&self, id: DomainId) -> Result<TokenCheck> {
-        match self.json_or_default(Call::put(format!("/domain/{id}/dcv/validate-token"))).await {
-            Err(Error::Api { status: 400, errors, .. }) if errors.iter().any(|e| is_not_found_yet(e.code.class())) => {
-                Ok(TokenCheck { errors, ..TokenCheck::default() })
-            }
-            other => other,
-        }
-    }
-
-    // ---- certificates
-
-    /// A certificate as a file. Check that it is the one you want: the API has been seen to give another.
-    ///
-    /// # Errors
-    /// As any read; a certificate that is not issued yet is one.
-    pub async fn download(&self, id: CertificateId, format: DownloadFormat) -> Result<Bytes> {
-        self.send(Call::file(format!("/certificate/{id}/download/format/{format}"))).await
-    }
-
-    /// The present certificate of an order as a file; duplicates and earlier reissues have only [`download`](Self::download).
-    ///
-    /// # Errors
-    /// As any read; a certificate that is not issued yet is one.
-    pub async fn download_order(&self, id: OrderId, format: DownloadFormat) -> Result<Bytes> {
-        self.send(Call::file(format!("/certificate/download/order/{id}/format/{format}"))).await
-    }
-
-    /// The chain of a certificate, intermediates first; whether the leaf is among them is not documented.
-    ///
-    /// # Errors
-    /// As any read.
-    pub async fn chain(&self, id: CertificateId) -> Result<Vec<ChainCertificate>> {
-        self.list(Call::get(format!("/certificate/{id}/chain")), "intermediates").await.map(|page| page.items)
-    }
-
-    // ---- requests for approval
-
-    /// All requests of this status (API page "List requests").
-    ///
-    /// # Errors
-    /// As any read.
-    pub async fn requests(&self, status: &RequestStatus) -> Result<Vec<Request>> {
-        let call = Call::get("/request").query("filters[status]", status);
-        self.all(call, "requests", |request: &Request| request.id).await
-    }
-
-    /// A request (API page "Request info").
-    ///
-    /// # Errors
-    /// [`Error::is_not_found`].
-    pub async fn request(&self, id: RequestId) -> Result<Request> {
-        self.json(Call::get(format!("/request/{id}"))).await
-    }
-
-    /// Approves or rejects a request (API page "Update request status").
-    ///
-    /// # Errors
-    /// 403 when the key's user may not.
-    pub async fn set_request_status(&self, id: RequestId, status: &RequestStatus, comment: &str) -> Result<()> {
-        let body = json!({ "status": status, "processor_comment": comment });
-        self.nothing(Call::put(format!("/request/{id}/status")).body(body)).await
     }
 
     // ---- sending
@@ -743,23 +454,6 @@ impl Client {
     }
 }
 
-impl Call<'_> {
-    /// Marks a POST that may be repeated.
-    fn harmless(mut self) -> Self {
-        self.repeat = Repeat::Harmless;
-        self
-    }
-}
-
-/// Codes of a check that say "not there yet": `invalid_dns_txt` and `file_random_value_not_found` are documented; a
-/// counterpart for CNAME must exist, and its name is not public.
-fn is_not_found_yet(class: &str) -> bool {
-    matches!(class, "invalid_dns_txt" | "invalid_dns_cname" | "invalid_cname" | "caa_check_failed" | "caa_not_found")
-        || class.contains("random_value_not_found")
-        || class.contains("token_not_found")
-        || (class.contains("dns") && class.contains("not_found"))
-}
-
 /// `Retry-After`: seconds, or an HTTP date.
 fn retry_after(value: &header::HeaderValue, now: Timestamp) -> Option<Duration> {
     let text = value.to_str().ok()?.trim();
@@ -776,23 +470,6 @@ fn retry_after(value: &header::HeaderValue, now: Timestamp) -> Option<Duration> 
 fn jittered(pause: Duration, factor: u32) -> Duration {
     let pause = pause.saturating_mul(factor).min(LONGEST_PAUSE);
     pause.mul_f64(rand::Rng::random_range(&mut rand::rng(), 1.0..1.5))
-}
-
-/// How each filter is called on the wire: `filters[status]`, or `filters[status][0]` and on for several of one property.
-fn filter_names(filters: &[(&str, &str)]) -> Vec<String> {
-    let same =
-        |property: &str, filters: &[(&str, &str)]| filters.iter().filter(|(other, _)| *other == property).count();
-    let name = |(index, (property, _)): (usize, &(&str, &str))| match same(property, filters) {
-        1 => format!("filters[{property}]"),
-        _ => format!("filters[{property}][{}]", same(property, &filters[..index])),
-    };
-    filters.iter().enumerate().map(name).collect()
-}
-
-/// The list of orders that pass these filters.
-fn orders<'a>(names: &'a [String], filters: &[(&str, &str)]) -> Call<'a> {
-    let values = filters.iter().map(|(_, value)| value);
-    names.iter().zip(values).fold(Call::get("/order/certificate"), |call, (name, value)| call.query(name, value))
 }
 
 /// An error and what caused it, in one line, without the URL (its query may be long).

@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use crate::lenient;
@@ -71,7 +71,7 @@ pub enum Sent {
 }
 
 /// One entry of an error answer (API page "Errors").
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ApiError {
     /// The code.
     pub code: ErrorCode,
@@ -80,7 +80,8 @@ pub struct ApiError {
 }
 
 /// An error code, such as `not_found|order`: a class, and often a detail behind a bar. The set is open.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(transparent)]
 pub struct ErrorCode(String);
 
 impl ErrorCode {

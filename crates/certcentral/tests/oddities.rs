@@ -13,8 +13,9 @@ use axum::{
     http::{HeaderMap, Method, Response, StatusCode, Uri},
 };
 use certcentral::{
-    Budget, CertificateId, Client, DcvMethod, DomainId, DownloadFormat, Error, NewOrder, OrderId, OrderStatus,
-    OrganizationId, RequestId, RequestStatus, Retries, ValidationStatus,
+    Budget, CertificateId, Client, DcvMethod, DomainEmail, DomainId, DownloadFormat, Error, NewDomain, NewOrder,
+    NewOrganization, NewReissue, NewWebhook, OrderId, OrderStatus, OrganizationId, RequestId, RequestStatus, Retries,
+    Revocation, RevocationReason, ValidationStatus,
 };
 use serde_json::{Value, json};
 use tokio::{
@@ -502,16 +503,143 @@ async fn filters_and_searches_are_sent_as_the_api_spells_them() {
         .await
         .expect("orders");
     client.domains(Some("example.com"), 10, 0).await.expect("domains");
-    client.requests(&RequestStatus::Submitted).await.expect("requests");
+    client.requests(Some(&RequestStatus::Submitted)).await.expect("requests");
     let lines: Vec<String> = script.seen().into_iter().map(|seen| seen.line.replace("/services/v2", "")).collect();
     assert_eq!(
         lines,
         [
             "GET /order/certificate?filters%5Bstatus%5D%5B0%5D=pending&filters%5Bvalid_till%5D=%3E2026-01-01&filters%5Bstatus%5D%5B1%5D=issued&limit=50&offset=100",
-            "GET /domain?include_dcv_expiration_time=true&include_validation=true&limit=10&offset=0&filters%5Bsearch%5D=%25example.com",
+            "GET /domain?include_dcv_expiration_time=true&include_validation=true&filters%5Bsearch%5D=%25example.com&limit=10&offset=0",
             "GET /request?filters%5Bstatus%5D=submitted",
         ]
     );
+}
+
+/// What is sent after issue and on domains, organizations and webhooks, and the shapes of their answers.
+#[tokio::test]
+async fn the_life_after_issue_is_sent_as_the_api_documents_it() {
+    let order = OrderId(9);
+    let reissue = NewReissue {
+        certificate: order_certificate(),
+        skip_approval: Some(true),
+        dcv_method: Some(DcvMethod::DnsTxtToken),
+        ..NewReissue::default()
+    };
+    let reason = Revocation {
+        revocation_reason: Some(RevocationReason::KeyCompromise),
+        comments: Some("lost".to_owned()),
+        skip_approval: false,
+    };
+    let copies = r#"{"certificates":[{"id":"6","status":"issued","csr":"CSR","archived":"0","dns_names":["a.example.com"],
+        "date_created":"2026-01-02T03:04:05+00:00"},{"id":7,"status":"pending","archived":1}]}"#;
+    let (client, script) = Script::start(vec![
+        answer(201, "application/json", r#"{"id":9,"requests":[{"id":"5","status":"pending"}]}"#),
+        answer(201, "application/json", r#"{"id":9,"certificate_id":7,"dcv_random_value":"v"}"#),
+        ok(copies),
+        ok("{}"),
+        answer(201, "application/json", r#"{"id":1,"type":"revoke","status":"submitted","comments":"lost"}"#),
+        answer(204, "text/plain", ""),
+        answer(
+            201,
+            "application/json",
+            r#"{"id":11,"dcv_token":{"token":"t","status":"pending","http_token_url":"http://a/b.txt"}}"#,
+        ),
+        answer(204, "text/plain", ""),
+        ok(r#"{"validation_emails":{"name_scope":"example.net","base_emails":["webmaster@example.net"]}}"#),
+        answer(204, "text/plain", ""),
+        answer(204, "text/plain", ""),
+        answer(201, "application/json", r#"{"id":3}"#),
+        answer(201, "application/json", r#"{"webhook_id":1234}"#),
+        answer(204, "text/plain", ""),
+    ])
+    .await;
+    let placed = client.reissue(order, &reissue).await.expect("a reissue");
+    assert!(placed.needs_approval() && placed.requests[0].id == RequestId(5));
+    let duplicate = client.duplicate(order, &reissue).await.expect("a duplicate");
+    assert_eq!((duplicate.certificate_id, duplicate.dcv_random_value.as_deref()), (Some(CertificateId(7)), Some("v")));
+    let reissues = client.reissues(order).await.expect("reissues");
+    assert_eq!(
+        reissues.iter().map(|copy| (copy.id.0, copy.archived)).collect::<Vec<_>>(),
+        [(6, Some(false)), (7, Some(true))]
+    );
+    assert_eq!(client.duplicates(order).await.expect("duplicates").len(), 0);
+    let request = client.revoke_certificate(CertificateId(6), &reason).await.expect("a revocation");
+    assert_eq!(request.map(|request| request.status), Some(RequestStatus::Submitted));
+    assert!(client.revoke_order(order, &reason).await.expect("a revocation").is_none());
+    let domain = NewDomain::new("example.net", OrganizationId(3), &["ov"], DcvMethod::HttpToken);
+    let added = client.add_domain(&domain).await.expect("a domain");
+    assert_eq!((added.id, added.start.dcv_token.map(|token| token.token)), (DomainId(11), Some("t".to_owned())));
+    client.submit_domain(DomainId(11), &["ov", "ev"], &DcvMethod::Email).await.expect("submitted");
+    let start = client.change_domain_dcv_method(DomainId(11), &DcvMethod::Email, false).await.expect("changed");
+    assert_eq!(start.validation_emails.expect("mails").base_emails, ["webmaster@example.net"]);
+    client.resend_domain_emails(DomainId(11), &["a@example.net".to_owned()]).await.expect("sent");
+    let email =
+        DomainEmail { domain: "a.example.net".to_owned(), email: "a@example.net".to_owned(), email_domain: None };
+    client.resend_order_emails(order, &[email], Some("en")).await.expect("sent");
+    let organization = NewOrganization { name: "Example".to_owned(), ..NewOrganization::default() };
+    assert_eq!(client.create_organization(&organization).await.expect("an organization"), OrganizationId(3));
+    let webhook = NewWebhook {
+        endpoint: "https://h.example/".to_owned(),
+        secret: Some("s".repeat(32).into()),
+        events: Vec::new(),
+    };
+    let id = client.create_webhook(&webhook).await.expect("a webhook");
+    client.set_webhook_active(id, true).await.expect("active");
+
+    let seen = script.seen();
+    let lines: Vec<String> = seen.iter().map(|seen| seen.line.replace("/services/v2", "")).collect();
+    assert_eq!(
+        lines,
+        [
+            "POST /order/certificate/9/reissue",
+            "POST /order/certificate/9/duplicate",
+            "GET /order/certificate/9/reissue?show_archived=true",
+            "GET /order/certificate/9/duplicate?show_archived=true",
+            "PUT /certificate/6/revoke",
+            "PUT /order/certificate/9/revoke",
+            "POST /domain",
+            "POST /domain/11/validation",
+            "PUT /domain/11/dcv/method",
+            "PUT /domain/11/dcv/emails",
+            "PUT /order/certificate/9/resend-emails",
+            "POST /organization",
+            "POST /webhook",
+            "PUT /webhook/1234/activate",
+        ]
+    );
+    let certificate = json!({"common_name": "www.example.com", "csr": "CSR", "signature_hash": "sha256"});
+    assert_eq!(seen[0].body, json!({"certificate": certificate, "skip_approval": true, "dcv_method": "dns-txt-token"}));
+    assert_eq!(seen[4].body, json!({"revocation_reason": "keyCompromise", "comments": "lost", "skip_approval": false}));
+    assert_eq!(
+        seen[6].body,
+        json!({"name": "example.net", "organization": {"id": 3}, "validations": [{"type": "ov"}],
+            "dcv_method": "http-token", "keep_www": true})
+    );
+    assert_eq!(seen[7].body, json!({"validations": [{"type": "ov"}, {"type": "ev"}], "dcv_method": "email"}));
+    assert_eq!(seen[8].body, json!({"dcv_method": "email", "send_dcv_email_flag": false}));
+    assert_eq!(seen[9].body, json!({"email_array": ["a@example.net"]}));
+    assert_eq!(
+        seen[10].body,
+        json!({"domain_approval_emails": [{"domain": "a.example.net", "email": "a@example.net"}], "locale": "en"})
+    );
+}
+
+/// A reissue, a duplicate and a revocation are each sent once when it is not known whether they got through.
+#[tokio::test]
+async fn nothing_that_makes_something_is_sent_twice() {
+    let (client, script) = Script::start((0..9).map(|_| answer(502, "text/html", "<html>")).collect()).await;
+    let reissue = NewReissue { certificate: order_certificate(), ..NewReissue::default() };
+    let unknown = |error: Option<Error>| error.is_some_and(|error| error.outcome_unknown());
+    assert!(unknown(client.reissue(OrderId(9), &reissue).await.err()));
+    assert!(unknown(client.duplicate(OrderId(9), &reissue).await.err()));
+    assert!(unknown(client.revoke_order(OrderId(9), &Revocation::default()).await.err()));
+    let domain = NewDomain::new("example.net", OrganizationId(3), &["ov"], DcvMethod::HttpToken);
+    assert!(unknown(client.add_domain(&domain).await.err()));
+    assert_eq!(script.seen().len(), 4);
+}
+
+fn order_certificate() -> certcentral::NewCertificate {
+    order().certificate
 }
 
 /// Names in Latin-1, small pages with and without a total, and a server that knows no offset.
@@ -724,7 +852,9 @@ async fn an_order_is_found_again_by_the_callers_own_id() {
         r#"{"id":2,"status":"pending","alternative_order_id":"theirs","date_created":"2026-11-23T12:00:05+00:00"}"#;
     let unknown = r#"{"id":3,"status":"pending","date_created":"2026-11-23T12:00:05+00:00"}"#;
 
+    let no_such_call = answer(404, "application/json", r#"{"errors":[{"code":"not_found|route","message":"no"}]}"#);
     let (client, script) = Script::start(vec![
+        no_such_call.clone(),
         with(&[old, other, unknown].join(",")),
         ok(r#"{"id":3,"status":"pending","alternative_order_id":"mine-1"}"#),
     ])
@@ -732,16 +862,32 @@ async fn an_order_is_found_again_by_the_callers_own_id() {
     let found = client.find_order_by_alternative_id("mine-1", "www.example.com", since).await.expect("looked");
     assert_eq!(found.expect("found").id, OrderId(3));
     let lines: Vec<String> = script.seen().into_iter().map(|seen| seen.line).collect();
-    assert_eq!(lines.len(), 2, "only the candidate was asked about: {lines:?}");
-    assert!(lines[0].contains("filters%5Bcommon_name%5D=www.example.com"), "{lines:?}");
+    assert_eq!(lines.len(), 3, "only the candidate was asked about: {lines:?}");
+    assert!(lines[1].contains("filters%5Bcommon_name%5D=www.example.com"), "{lines:?}");
 
     // A server that gives one order a page, whatever was asked for: stopping early would be to order twice.
     let mine = r#"{"id":4,"status":"pending","alternative_order_id":"mine-1"}"#;
-    let (client, script) = Script::start(vec![with(old), with(other), with(mine)]).await;
+    let (client, script) = Script::start(vec![no_such_call.clone(), with(old), with(other), with(mine)]).await;
     let found = client.find_order_by_alternative_id("mine-1", "www.example.com", since).await.expect("looked");
     assert_eq!(found.expect("found").id, OrderId(4));
-    assert!(script.seen()[2].line.ends_with("limit=1000&offset=2"), "{:?}", script.seen()[2]);
+    assert!(script.seen()[3].line.ends_with("limit=1000&offset=2"), "{:?}", script.seen()[3]);
 
-    let (client, _) = Script::start(vec![with(&[old, other].join(","))]).await;
+    // Where there is a call for it, it is one call, and believed only as far as the order itself agrees.
+    let by_id = ok(r#"{"orders":[{"order_id":5,"certificate_id":6,"status":"pending"}]}"#);
+    let (client, script) = Script::start(vec![
+        by_id.clone(),
+        ok(r#"{"id":5,"status":"pending","certificate":{"common_name":"www.example.com"}}"#),
+    ])
+    .await;
+    let found = client.find_order_by_alternative_id("mine-1", "www.example.com", since).await.expect("looked");
+    assert_eq!((found.expect("found").id, script.seen().len()), (OrderId(5), 2));
+    assert_eq!(script.seen()[0].line, "GET /services/v2/order/alternate/mine-1");
+    for stranger in [other, r#"{"id":2,"certificate":{"common_name":"other.example.com"}}"#] {
+        let (client, _) = Script::start(vec![by_id.clone(), ok(stranger), with(old)]).await;
+        let found = client.find_order_by_alternative_id("mine-1", "www.example.com", since).await.expect("looked");
+        assert!(found.is_none(), "{stranger}");
+    }
+
+    let (client, _) = Script::start(vec![no_such_call, with(&[old, other].join(","))]).await;
     assert!(client.find_order_by_alternative_id("mine-1", "www.example.com", since).await.expect("looked").is_none());
 }

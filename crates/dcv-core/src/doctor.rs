@@ -106,7 +106,8 @@ pub async fn examine(name: &DnsName, dns: &Dns, options: &Options) -> Vec<Findin
         Box::pin(examine_servers(dns, &zone)),
     ];
     examinations.push(match options.method {
-        Method::HttpToken => Box::pin(examine_web(base, dns, options.web_ports)),
+        Method::HttpToken | Method::HttpTokenDynamic => Box::pin(examine_web(base, dns, options.web_ports)),
+        Method::Email => Box::pin(examine_mail(name.registrable(), dns)),
         Method::DnsTxtToken | Method::DnsCnameToken => Box::pin(examine_wildcards(base, dns, &zone)),
     });
     examinations.push(Box::pin(examine_leftovers(base, dns)));
@@ -123,6 +124,18 @@ fn warn(check: &'static str, subject: &str, text: impl Into<String>, way_out: im
 
 fn fail(check: &'static str, subject: &str, text: impl Into<String>, way_out: impl Into<String>) -> Finding {
     Finding { level: Level::Fail, way_out: way_out.into(), ..ok(check, subject, text) }
+}
+
+/// Whether mail for a domain gets anywhere: without MX records DigiCert sends none.
+async fn examine_mail(domain: &str, dns: &Dns) -> Vec<Finding> {
+    let way_out = "publish MX records, or use dns-txt-token";
+    vec![match dns.authoritative(domain, RecordType::MX).await {
+        Ok((_, answer)) if answer.data().any(|data| matches!(data, RData::MX(_))) => {
+            ok("mail", domain, "it has MX records")
+        }
+        Ok(_) => fail("mail", domain, "it has no MX records, so no mail reaches admin@ and its like", way_out),
+        Err(error) => fail("mail", domain, format!("its MX records cannot be looked up: {error}"), way_out),
+    }]
 }
 
 // ---- CAA

@@ -86,6 +86,13 @@ pub enum Event {
         /// The folder.
         dir: std::path::PathBuf,
     },
+    /// The deploy command has succeeded.
+    Deployed {
+        /// The command.
+        command: String,
+        /// How long it took, in seconds.
+        seconds: f64,
+    },
     /// A proof is gone again.
     Retracted {
         /// The proof.

@@ -6,7 +6,10 @@
 use std::{collections::HashMap, time::Duration};
 
 use certcentral::{Client, OrderId, OrderStatus, StatusChange};
-use tokio::{sync::Mutex, time::Instant};
+use tokio::{
+    sync::{Mutex, Notify},
+    time::Instant,
+};
 
 /// How far a window reaches back beyond the last successful look.
 const OVERLAP: Duration = Duration::from_secs(120);
@@ -17,6 +20,7 @@ pub(crate) struct Follower {
     client: Client,
     tick: Duration,
     seen: Mutex<Seen>,
+    hinted: Notify,
 }
 
 struct Seen {
@@ -29,7 +33,12 @@ struct Seen {
 impl Follower {
     pub(crate) fn new(client: Client, tick: Duration) -> Self {
         let seen = Seen { until: Instant::now(), last_look: None, changes: HashMap::new() };
-        Self { client, tick, seen: Mutex::new(seen) }
+        Self { client, tick, seen: Mutex::new(seen), hinted: Notify::new() }
+    }
+
+    /// Whoever waits looks now. A hint is not believed: it only makes the next look come sooner.
+    pub(crate) fn hint(&self) {
+        self.hinted.notify_waiters();
     }
 
     /// Waits until the order has a status other than `known`, or until `deadline`.
@@ -43,6 +52,8 @@ impl Follower {
         deadline: Instant,
     ) -> certcentral::Result<Option<StatusChange>> {
         loop {
+            // Listening begins before looking, so that no hint falls between.
+            let hinted = self.hinted.notified();
             let wake = {
                 let mut seen = self.seen.lock().await;
                 let now = Instant::now();
@@ -60,11 +71,14 @@ impl Follower {
                 }
                 seen.last_look.unwrap_or(now) + self.tick
             };
-            if wake >= deadline {
-                tokio::time::sleep_until(deadline).await;
-                return Ok(None);
+            tokio::select! {
+                () = tokio::time::sleep_until(wake.min(deadline)) => {
+                    if wake >= deadline {
+                        return Ok(None);
+                    }
+                }
+                () = hinted => self.seen.lock().await.last_look = None,
             }
-            tokio::time::sleep_until(wake).await;
         }
     }
 }

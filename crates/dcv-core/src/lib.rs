@@ -16,7 +16,7 @@
 //! let request = Request::new("ssl_basic", 123_456, names, &key)?;
 //! match dcv.issue(request).await? {
 //!     Outcome::Issued(issued) => println!("{}", issued.chain.fullchain_pem()),
-//!     Outcome::Waiting(waiting) => println!("{waiting}; go on with dcv.resume(…)"),
+//!     other => println!("{other}; go on with dcv.resume(…)"),
 //! }
 //! # Ok(()) }
 //! ```
@@ -31,7 +31,9 @@ mod event;
 pub mod flow;
 mod follow;
 pub mod journal;
+pub mod keeper;
 pub mod key;
+pub mod limits;
 pub mod name;
 pub mod placement;
 pub mod propagation;
@@ -43,6 +45,6 @@ pub use error::{Error, Result};
 pub use event::{Event, Observer};
 pub use flow::{Dcv, DcvBuilder, Issued, Outcome, Plan, Settings};
 pub use placement::{CnameRule, Method, Placement, TxtOwner};
-pub use request::{Output, Request, TokenSource};
+pub use request::{Deploy, Output, Purpose, Request, TokenSource};
 pub use route::{Route, Router};
 pub use state::{Actor, RunId, Waiting};

@@ -27,11 +27,16 @@ pub enum Method {
     /// The value in a file on the web server. Covers exactly the host it was fetched from, and no wildcard
     /// (BR 3.2.2.4.18, since 16 Nov 2021).
     HttpToken,
+    /// The same, in a file whose name the CA gives.
+    HttpTokenDynamic,
+    /// A mail with a link that somebody has to open. Covers wildcards and subdomains; ends on 15 Mar 2028 (BR, ballot SC-090).
+    Email,
 }
 
 impl Method {
     /// Every method, in the order of preference.
-    pub const ALL: [Self; 3] = [Self::DnsTxtToken, Self::DnsCnameToken, Self::HttpToken];
+    pub const ALL: [Self; 5] =
+        [Self::DnsTxtToken, Self::DnsCnameToken, Self::HttpToken, Self::HttpTokenDynamic, Self::Email];
 
     /// As the API and the configuration write it.
     #[must_use]
@@ -40,23 +45,26 @@ impl Method {
             Self::DnsTxtToken => "dns-txt-token",
             Self::DnsCnameToken => "dns-cname-token",
             Self::HttpToken => "http-token",
+            Self::HttpTokenDynamic => "http-token-dynamic",
+            Self::Email => "email",
         }
     }
 
-    /// The kind of proof a provider must be able to present.
+    /// The kind of proof a provider must be able to present; `None` where people show control.
     #[must_use]
-    pub fn proof_kind(self) -> ProofKind {
+    pub fn proof_kind(self) -> Option<ProofKind> {
         match self {
-            Self::DnsTxtToken => ProofKind::Txt,
-            Self::DnsCnameToken => ProofKind::Cname,
-            Self::HttpToken => ProofKind::File,
+            Self::DnsTxtToken => Some(ProofKind::Txt),
+            Self::DnsCnameToken => Some(ProofKind::Cname),
+            Self::HttpToken | Self::HttpTokenDynamic => Some(ProofKind::File),
+            Self::Email => None,
         }
     }
 
     /// Whether one proof at a domain covers the names below it.
     #[must_use]
     pub fn covers_subdomains(self) -> bool {
-        self != Self::HttpToken
+        self.proof_kind() != Some(ProofKind::File)
     }
 }
 
@@ -82,6 +90,8 @@ impl From<Method> for DcvMethod {
             Method::DnsTxtToken => Self::DnsTxtToken,
             Method::DnsCnameToken => Self::DnsCnameToken,
             Method::HttpToken => Self::HttpToken,
+            Method::HttpTokenDynamic => Self::HttpTokenDynamic,
+            Method::Email => Self::Email,
         }
     }
 }
@@ -120,10 +130,18 @@ pub struct Placement {
 }
 
 impl Placement {
-    /// The proof that shows control of `domain` (A-labels, no wildcard) by `value`.
+    /// The proof that shows control of `domain` (A-labels, no wildcard) by `value`, with the file's usual name. `None` where
+    /// people show control.
     #[must_use]
-    pub fn proof(self, method: Method, domain: &str, value: &str) -> Proof {
-        match method {
+    pub fn proof(self, method: Method, domain: &str, value: &str) -> Option<Proof> {
+        self.proof_in(method, domain, value, FILE_PATH)
+    }
+
+    /// The same, with a file of another name; see [`file_path`].
+    #[must_use]
+    pub fn proof_in(self, method: Method, domain: &str, value: &str, file_path: &str) -> Option<Proof> {
+        Some(match method {
+            Method::Email => return None,
             Method::DnsTxtToken => Proof::Txt {
                 name: match self.txt {
                     TxtOwner::Domain => domain.to_owned(),
@@ -140,11 +158,23 @@ impl Placement {
                     Proof::Cname { name: format!("{value}.{domain}"), target: CNAME_SUFFIX.to_owned() }
                 }
             },
-            Method::HttpToken => {
-                Proof::File { host: domain.to_owned(), path: FILE_PATH.to_owned(), body: value.to_owned() }
+            Method::HttpToken | Method::HttpTokenDynamic => {
+                Proof::File { host: domain.to_owned(), path: file_path.to_owned(), body: value.to_owned() }
             }
-        }
+        })
     }
+}
+
+/// The file that a `http_token_url` of the CA points at. Only its name is taken, and only a harmless one (the CA's open validator
+/// allows 1 to 64 letters, digits, dots, hyphens and underscores): the host is the domain's, the folder is BR 3.2.2.4.18's.
+#[must_use]
+pub fn file_path(url: &str) -> Option<String> {
+    let (folder, _) = FILE_PATH.rsplit_once('/')?;
+    let (before, name) = url.trim().rsplit_once('/')?;
+    let harmless = (1..=64).contains(&name.len())
+        && !name.starts_with('.')
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
+    (harmless && before.ends_with(folder)).then(|| format!("{folder}/{name}"))
 }
 
 /// Whether `value` can be the proof's value without being altered on its way: a TXT character-string holds 255
@@ -158,14 +188,16 @@ pub fn check_value(method: Method, value: &str) -> Result<(), String> {
         Method::DnsCnameToken => {
             value.len() <= 63 && value.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
         }
-        Method::HttpToken => value.len() <= 5000,
+        Method::HttpToken | Method::HttpTokenDynamic => value.len() <= 5000,
+        Method::Email => true,
     };
     if value.is_empty() {
         Err("the CA gave an empty random value".to_owned())
     } else if fits {
         Ok(())
     } else {
-        Err(format!("the CA's random value ({} octets) does not fit into a {}", value.len(), method.proof_kind()))
+        let kind = method.proof_kind().map_or_else(|| "mail".to_owned(), |kind| kind.to_string());
+        Err(format!("the CA's random value ({} octets) does not fit into a {kind}", value.len()))
     }
 }
 
@@ -191,10 +223,24 @@ mod tests {
             (Placement::default(), Method::HttpToken, "http://example.com/.well-known/pki-validation/fileauth.txt"),
         ];
         for (placement, method, expected) in table {
-            let proof = placement.proof(method, "example.com", "v1");
+            let proof = placement.proof(method, "example.com", "v1").expect("a proof");
             assert_eq!(proof.to_string(), expected);
-            assert_eq!(proof.kind(), method.proof_kind());
+            assert_eq!(Some(proof.kind()), method.proof_kind());
         }
+        assert_eq!(Placement::default().proof(Method::Email, "example.com", "v1"), None);
+    }
+
+    #[test]
+    fn the_ca_names_a_file_and_no_other_place() {
+        let folder = "http://example.com/.well-known/pki-validation";
+        assert_eq!(file_path(&format!("{folder}/fileauth.txt")).as_deref(), Some(FILE_PATH));
+        let named = file_path(&format!("{folder}/k7c1_x.txt"));
+        assert_eq!(named.as_deref(), Some("/.well-known/pki-validation/k7c1_x.txt"));
+        for odd in ["/../a.txt", "/..", "/", "/a%2f.txt", "/a?b", "/.htaccess"] {
+            assert_eq!(file_path(&format!("{folder}{odd}")), None, "{odd}");
+        }
+        assert_eq!(file_path("http://example.com/a.txt"), None);
+        assert_eq!(file_path(&format!("{folder}/{}", "a".repeat(65))), None);
     }
 
     #[test]

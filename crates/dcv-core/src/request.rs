@@ -2,19 +2,81 @@
 
 use std::path::PathBuf;
 
-use certcentral::{DcvScope, NewOrder};
+use certcentral::{DcvScope, NewOrder, NewReissue, OrderId, OrganizationId};
+use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     error::{Error, Result},
     key::{Csr, PrivateKey},
+    limits,
     name::DnsName,
     placement::{Method, Placement},
+    state::RunId,
 };
 
-/// An order to be placed, proved and brought home. The journal keeps it; it holds no secret.
+/// What a run is for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "purpose", rename_all = "snake_case")]
+pub enum Purpose {
+    /// A certificate by an order of its own; it may follow an earlier order.
+    #[default]
+    Order,
+    /// A certificate in place of an order's present one, for as long as the order lives.
+    Reissue {
+        /// The order.
+        order_id: OrderId,
+    },
+    /// One more certificate of an order.
+    Duplicate {
+        /// The order.
+        order_id: OrderId,
+    },
+    /// No certificate: the domains are to be validated, so that orders for names below them are issued at once.
+    Domains {
+        /// Whose they are, for those that the account does not have yet.
+        organization: Option<OrganizationId>,
+        /// What they are validated for: `ov`, `ev`.
+        types: Vec<String>,
+        /// Those that are validated until then need nothing.
+        until: Timestamp,
+    },
+}
+
+impl Purpose {
+    /// In a word or two, for people.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Order => "order",
+            Self::Reissue { .. } => "reissue",
+            Self::Duplicate { .. } => "duplicate",
+            Self::Domains { .. } => "domain validation",
+        }
+    }
+
+    /// The order that is there already.
+    #[must_use]
+    pub fn of_order(&self) -> Option<OrderId> {
+        match self {
+            Self::Reissue { order_id } | Self::Duplicate { order_id } => Some(*order_id),
+            Self::Order | Self::Domains { .. } => None,
+        }
+    }
+
+    /// Whether a certificate comes of it.
+    #[must_use]
+    pub fn has_certificate(&self) -> bool {
+        !matches!(self, Self::Domains { .. })
+    }
+}
+
+/// What is to be done: for a certificate, an order to be placed, proved and brought home. The journal keeps it; it holds no secret.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Request {
+    /// What it is for.
+    #[serde(default)]
+    pub purpose: Purpose,
     /// Product identifier at the CA, e.g. `ssl_basic`.
     pub product: String,
     /// The names; the first becomes the common name.
@@ -27,6 +89,12 @@ pub struct Request {
     pub tokens: TokenSource,
     /// Where the certificate is written to; `None` when the caller takes it from the outcome.
     pub output: Option<Output>,
+    /// What is run once the files are written.
+    #[serde(default)]
+    pub deploy: Option<Deploy>,
+    /// What its owner calls it, e.g. in an inventory: runs of the same label are of the same certificate.
+    #[serde(default)]
+    pub label: Option<String>,
     /// What is sent to the CA: organization, validity and all else. Names, method and the run's id are filled in from
     /// the fields above when the order is placed.
     pub order: NewOrder,
@@ -56,6 +124,17 @@ pub struct Output {
     pub pending_key: Option<PathBuf>,
 }
 
+/// A program that takes a new certificate into use. It runs without a shell, with the variables `DCV_NAME` (the common name),
+/// `DCV_NAMES` (all, by spaces), `DCV_DIR`, `DCV_RUN` and `DCV_ORDER`; exit code 0 means done. It may be run more than once for one
+/// certificate: after a crash nobody knows whether it had ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deploy {
+    /// The program and its arguments.
+    pub command: Vec<String>,
+    /// How long it may take; then it and all that it has started are killed.
+    pub timeout: std::time::Duration,
+}
+
 impl Request {
     /// A request for `names`, the first being the common name, with a CSR made from `key`.
     ///
@@ -77,14 +156,57 @@ impl Request {
         csr.check_names(&names).map_err(|e| Error::request("csr", e.to_string()))?;
         let order = NewOrder::new(common_name.to_string(), csr.pem(), organization_id);
         Ok(Self {
+            purpose: Purpose::Order,
             product: product.to_owned(),
             names,
             method: Method::default(),
             placement: Placement::default(),
             tokens: TokenSource::default(),
             output: None,
+            deploy: None,
+            label: None,
             order,
         })
+    }
+
+    /// A request to validate domains, ahead of any order, for `types` (`ov`, `ev`); those that are validated until `until` are left
+    /// alone. `organization` is whose domain one becomes that the account does not have yet.
+    ///
+    /// # Errors
+    /// [`Error::Request`] when a name is a wildcard, or there are none.
+    pub fn domains(
+        names: Vec<DnsName>,
+        organization: Option<OrganizationId>,
+        types: &[&str],
+        until: Timestamp,
+    ) -> Result<Self> {
+        if names.is_empty() {
+            return Err(Error::request("names", "there are none; give at least one domain, e.g. example.com"));
+        }
+        if let Some(wildcard) = names.iter().find(|name| name.is_wildcard()) {
+            let message = format!("`{wildcard}` is no domain; give `{}`, which covers it", wildcard.base());
+            return Err(Error::request("names", message));
+        }
+        let types = types.iter().map(|one| (*one).to_owned()).collect();
+        Ok(Self {
+            purpose: Purpose::Domains { organization, types, until },
+            product: String::new(),
+            names,
+            method: Method::default(),
+            placement: Placement::default(),
+            tokens: TokenSource::Domain,
+            output: None,
+            deploy: None,
+            label: None,
+            order: NewOrder::default(),
+        })
+    }
+
+    /// Sets what it is for.
+    #[must_use]
+    pub fn purpose(mut self, purpose: Purpose) -> Self {
+        self.purpose = purpose;
+        self
     }
 
     /// Sets the method.
@@ -111,9 +233,10 @@ impl Request {
     /// # Errors
     /// [`Error::Request`].
     pub(crate) fn check(&self) -> Result<()> {
-        if self.product.is_empty() || !self.product.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
-            let message = format!("`{}` is not a product identifier; one looks like ssl_basic", self.product);
-            return Err(Error::request("product", message));
+        let today = Timestamp::now().to_zoned_datetime(TimeZone::UTC).date();
+        if self.method == Method::Email && today >= limits::EMAIL_ENDS {
+            let message = format!("email has ended on {} (BR, ballot SC-090); use dns-txt-token", limits::EMAIL_ENDS);
+            return Err(Error::request("method", message));
         }
         if !self.method.covers_subdomains()
             && let Some(wildcard) = self.names.iter().find(|name| name.is_wildcard())
@@ -124,13 +247,68 @@ impl Request {
             );
             return Err(Error::request("method", message));
         }
+        if !self.purpose.has_certificate() {
+            return Ok(());
+        }
+        if self.product.is_empty() || !self.product.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+            let message = format!("`{}` is not a product identifier; one looks like ssl_basic", self.product);
+            return Err(Error::request("product", message));
+        }
+        self.check_validity(today)?;
         self.csr()?.check_names(&self.names).map_err(|e| Error::request("csr", e.to_string()))
+    }
+
+    /// The certificate's life against the industry's limit. The order's may be longer: it is filled by reissues.
+    fn check_validity(&self, today: Date) -> Result<()> {
+        let Some(validity) = &self.order.certificate.cert_validity else { return Ok(()) };
+        if limits::is_private(&self.product) {
+            return Ok(());
+        }
+        let most = limits::on(today).certificate_days;
+        // The date overrides the days, and the days the years.
+        let days = match (validity.custom_expiration_date, validity.days, validity.years) {
+            (Some(date), ..) => i64::from(today.until(date).map_or(0, |span| span.get_days())),
+            (None, Some(days), _) => i64::try_from(days).unwrap_or(i64::MAX),
+            // A year is what the CA makes of it.
+            _ => return Ok(()),
+        };
+        if (1..=i64::from(most)).contains(&days) {
+            return Ok(());
+        }
+        let message = format!(
+            "{days} days; a public TLS certificate lives 1 to {most} days today (BR 6.3.2); ask for less, and renew it"
+        );
+        Err(Error::request("cert_validity", message))
+    }
+
+    /// What is sent for a reissue or a duplicate.
+    pub(crate) fn reissue_to_send(&self) -> NewReissue {
+        let order = self.order_to_send(None);
+        NewReissue {
+            certificate: order.certificate,
+            skip_approval: order.skip_approval,
+            comments: order.comments,
+            dcv_method: order.dcv_method,
+            certificate_dcv_scope: order.certificate_dcv_scope,
+        }
+    }
+
+    /// What is sent for an order, with this id of our own.
+    pub(crate) fn order_to_send(&self, id: Option<&RunId>) -> NewOrder {
+        let mut order = self.order.clone();
+        let mut names = self.names.iter().map(ToString::to_string);
+        order.certificate.common_name = names.next().unwrap_or_default();
+        order.certificate.dns_names = names.collect();
+        order.dcv_method = Some(self.method.into());
+        order.alternative_order_id = id.map(ToString::to_string);
+        order
     }
 
     /// The domain that has to be proved for a name: its registrable domain (the CA's default), or the name itself where the
     /// scope is `fqdn` or the method shows control of one host only.
     pub(crate) fn domain_of<'n>(&self, name: &'n DnsName, scope: Option<&DcvScope>) -> &'n str {
-        let exact = scope == Some(&DcvScope::Fqdn) || !self.method.covers_subdomains();
+        let exact =
+            scope == Some(&DcvScope::Fqdn) || !self.method.covers_subdomains() || !self.purpose.has_certificate();
         if exact { name.base() } else { name.registrable() }
     }
 

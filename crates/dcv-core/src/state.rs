@@ -12,7 +12,7 @@
 
 use std::{collections::BTreeSet, fmt};
 
-use certcentral::{CertificateId, DomainId, OrderId};
+use certcentral::{CertificateId, DomainId, OrderId, RequestId};
 use dcv_provider::Proof;
 use jiff::{SignedDuration, Timestamp};
 use rand::Rng;
@@ -85,10 +85,16 @@ pub enum Entry {
     Placed {
         /// Its number.
         order_id: OrderId,
+        /// The certificate's number, where the answer named one: of a reissue, what tells it from the one before.
+        #[serde(default)]
+        certificate_id: Option<CertificateId>,
         /// The order's own random value, when the answer carried one.
         random_value: Option<String>,
         /// The order waits for an approver before anything else.
         needs_approval: bool,
+        /// The request that has to be approved.
+        #[serde(default)]
+        request_id: Option<RequestId>,
         /// The certificate came with the answer: PEM, leaf first.
         chain: Option<String>,
     },
@@ -127,6 +133,15 @@ pub enum Entry {
     },
     /// The files are written.
     Stored,
+    /// Intent: the deploy command is about to be run.
+    Deploying,
+    /// The deploy command has succeeded.
+    Deployed,
+    /// The deploy command has failed as often as it is tried.
+    DeployFailed {
+        /// How it ended, and the last line it said.
+        reason: String,
+    },
     /// These proofs are gone again.
     Retracted {
         /// The proofs.
@@ -160,8 +175,8 @@ pub struct Challenge {
     pub domain_id: Option<DomainId>,
     /// The ordered names that hang on it.
     pub names: Vec<String>,
-    /// What has to be visible.
-    pub proof: Proof,
+    /// What has to be visible; `None` where people show control.
+    pub proof: Option<Proof>,
     /// When the random value ends.
     pub expires: Option<Timestamp>,
 }
@@ -189,12 +204,16 @@ pub enum Actor {
     Approver,
     /// DigiCert's validation team, or the organization's contact whom they call.
     OrganizationValidation,
+    /// Whoever reads the mail of the domains.
+    Mailbox,
     /// The CA's own check of the proofs.
     DomainValidation,
     /// The CA, to issue.
     Issuance,
     /// The name servers or web servers, to show the proofs.
     Propagation,
+    /// Whoever wrote the deploy command.
+    Deployment,
 }
 
 impl fmt::Display for Actor {
@@ -202,9 +221,11 @@ impl fmt::Display for Actor {
         f.write_str(match self {
             Self::Approver => "an approver of your CertCentral account",
             Self::OrganizationValidation => "the CA's organization validation",
+            Self::Mailbox => "whoever reads the CA's mail",
             Self::DomainValidation => "the CA's check of the proofs",
             Self::Issuance => "the CA to issue",
             Self::Propagation => "the name servers or web servers",
+            Self::Deployment => "the owner of the deploy command",
         })
     }
 }
@@ -226,6 +247,10 @@ pub struct Run {
     pub random_value: Option<String>,
     /// Whether an approver has to act before anything else.
     pub needs_approval: bool,
+    /// The request that has to be approved.
+    pub request_id: Option<RequestId>,
+    /// The number of the certificate that was asked for, as far as the answer told.
+    pub asked_for: Option<CertificateId>,
     /// What is to be proved; `None` until it is known.
     pub challenges: Option<Vec<Challenge>>,
     /// Domains whose proof the CA has accepted.
@@ -244,6 +269,8 @@ pub struct Run {
     pub chain: Option<String>,
     /// Whether the files are written.
     pub stored: bool,
+    /// Whether the deploy command has succeeded.
+    pub deployed: bool,
     /// Whether the order was to be canceled.
     pub canceling: Option<String>,
     /// How it ended, if badly.
@@ -276,6 +303,8 @@ impl Run {
             order_id: None,
             random_value: None,
             needs_approval: false,
+            request_id: None,
+            asked_for: None,
             challenges: None,
             accepted: BTreeSet::new(),
             shown: BTreeSet::new(),
@@ -285,6 +314,7 @@ impl Run {
             certificate_id: None,
             chain: None,
             stored: false,
+            deployed: false,
             canceling: None,
             end: None,
             closed: false,
@@ -298,10 +328,12 @@ impl Run {
     /// Takes one more entry in.
     pub fn apply(&mut self, at: Timestamp, entry: &Entry) {
         match entry.clone() {
-            Entry::Planned { .. } => {}
+            Entry::Planned { .. } | Entry::Deploying | Entry::DeployFailed { .. } => {}
             Entry::Placing => self.placing_since = Some(at),
-            Entry::Placed { order_id, random_value, needs_approval, chain } => {
+            Entry::Placed { order_id, certificate_id, random_value, needs_approval, request_id, chain } => {
                 self.order_id = Some(order_id);
+                self.asked_for = certificate_id;
+                self.request_id = request_id;
                 self.random_value = random_value;
                 self.needs_approval = needs_approval;
                 self.chain = chain;
@@ -322,6 +354,7 @@ impl Run {
             Entry::Issued { certificate_id } => self.certificate_id = Some(certificate_id),
             Entry::Downloaded { chain } => self.chain = Some(chain),
             Entry::Stored => self.stored = true,
+            Entry::Deployed => self.deployed = true,
             Entry::Retracted { proofs } => {
                 for proof in &proofs {
                     self.shown.remove(proof);
@@ -349,12 +382,9 @@ impl Run {
             (None, Some(_)) => "issued",
             (None, None) if self.certificate_id.is_some() => "issued",
             (None, None) if self.canceling.is_some() => "canceling",
-            (None, None) if self.order_id.is_none() => {
-                if self.placing_since.is_some() {
-                    "placing"
-                } else {
-                    "planned"
-                }
+            (None, None) if self.closed => "validated",
+            (None, None) if self.order_id.is_none() && self.request.purpose.has_certificate() => {
+                if self.placing_since.is_some() { "placing" } else { "planned" }
             }
             (None, None) if self.needs_approval => "awaiting approval",
             (None, None) if self.challenges.is_none() || self.open_challenges().next().is_some() => "proving",
@@ -386,6 +416,8 @@ pub enum Step {
     Download,
     /// Write the files.
     Store,
+    /// Run the deploy command.
+    Deploy,
     /// Take these proofs back.
     Retract(Vec<Proof>),
     /// Close the run.
@@ -420,10 +452,20 @@ pub fn next(run: &Run, now: Timestamp, tidying: Tidying) -> Step {
     if run.chain.is_some() {
         return match (&run.request.output, run.stored) {
             (Some(_), false) => Step::Store,
+            // Records go first: they are a risk as long as they stay, and a command may fail for days.
+            _ if run.request.deploy.is_some() && !run.deployed => match retract(run.shown.clone(), Step::Deploy) {
+                Step::Rest => Step::Deploy,
+                step => step,
+            },
             _ => retract(run.shown.clone(), Step::Close),
         };
     }
-    if run.order_id.is_none() {
+    if run.order_id.is_none() && !run.request.purpose.has_certificate() {
+        // Nothing is ordered: taking back what is shown is all that canceling means.
+        if run.canceling.is_some() {
+            return Step::Cancel;
+        }
+    } else if run.order_id.is_none() {
         return match (run.placing_since, &run.canceling) {
             (Some(_), _) => Step::Find,
             (None, Some(_)) => Step::Cancel,
@@ -442,10 +484,12 @@ pub fn next(run: &Run, now: Timestamp, tidying: Tidying) -> Step {
     if run.challenges.is_none() || run.open_challenges().any(|challenge| is_ending(challenge, now)) {
         return Step::Challenge;
     }
-    let wanted: BTreeSet<Proof> = run.open_challenges().map(|challenge| challenge.proof.clone()).collect();
+    let wanted: BTreeSet<Proof> = run.open_challenges().filter_map(|challenge| challenge.proof.clone()).collect();
     if wanted.is_empty() {
-        return match retract(run.shown.clone(), Step::Follow) {
-            Step::Rest => Step::Follow,
+        // Where people show control there is nothing to present, and still something to wait for.
+        let done = run.open_challenges().next().is_none() && !run.request.purpose.has_certificate();
+        return match retract(run.shown.clone(), if done { Step::Close } else { Step::Follow }) {
+            Step::Rest if !done => Step::Follow,
             step => step,
         };
     }
@@ -453,7 +497,8 @@ pub fn next(run: &Run, now: Timestamp, tidying: Tidying) -> Step {
     if !missing.is_empty() {
         return Step::Present(missing);
     }
-    let current: BTreeSet<Proof> = run.challenges.iter().flatten().map(|challenge| challenge.proof.clone()).collect();
+    let current: BTreeSet<Proof> =
+        run.challenges.iter().flatten().filter_map(|challenge| challenge.proof.clone()).collect();
     let outlived: BTreeSet<Proof> = run.shown.difference(&current).cloned().collect();
     let go_on = if run.visible { Step::Check } else { Step::Watch };
     match retract(outlived, go_on.clone()) {

@@ -18,7 +18,14 @@ fn planned() -> Entry {
 }
 
 fn placed() -> Entry {
-    Entry::Placed { order_id: OrderId(5), random_value: Some("v".to_owned()), needs_approval: false, chain: None }
+    Entry::Placed {
+        order_id: OrderId(5),
+        certificate_id: None,
+        random_value: Some("v".to_owned()),
+        needs_approval: false,
+        request_id: None,
+        chain: None,
+    }
 }
 
 async fn keeps_its_promises(journal: &dyn Journal) {

@@ -17,7 +17,7 @@ fn proof(domain: &str) -> Proof {
 
 fn challenge(domain: &str, expires: Option<Timestamp>) -> Challenge {
     let names = vec![format!("www.{domain}")];
-    Challenge { domain: domain.to_owned(), domain_id: None, names, proof: proof(domain), expires }
+    Challenge { domain: domain.to_owned(), domain_id: None, names, proof: Some(proof(domain)), expires }
 }
 
 fn challenged(domains: &[&str]) -> Entry {
@@ -36,8 +36,19 @@ fn accepted(domains: &[&str]) -> Entry {
     Entry::Accepted { domains: domains.iter().map(ToString::to_string).collect() }
 }
 
+fn placed_as(needs_approval: bool) -> Entry {
+    Entry::Placed {
+        order_id: OrderId(1),
+        certificate_id: None,
+        random_value: None,
+        needs_approval,
+        request_id: None,
+        chain: None,
+    }
+}
+
 fn placed() -> Entry {
-    Entry::Placed { order_id: OrderId(1), random_value: None, needs_approval: false, chain: None }
+    placed_as(false)
 }
 
 fn run(output: bool, entries: &[Entry]) -> Run {
@@ -68,19 +79,8 @@ fn each_history_has_its_next_step() {
         ("an order may exist", vec![Entry::Placing], Step::Find),
         ("an order may exist that is to be canceled", vec![Entry::Placing, canceling.clone()], Step::Find),
         ("placed", vec![Entry::Placing, placed()], Step::Challenge),
-        (
-            "to be approved",
-            vec![Entry::Placed { order_id: OrderId(1), random_value: None, needs_approval: true, chain: None }],
-            Step::Follow,
-        ),
-        (
-            "approved",
-            vec![
-                Entry::Placed { order_id: OrderId(1), random_value: None, needs_approval: true, chain: None },
-                Entry::Approved,
-            ],
-            Step::Challenge,
-        ),
+        ("to be approved", vec![placed_as(true)], Step::Follow),
+        ("approved", vec![placed_as(true), Entry::Approved], Step::Challenge),
         ("everything was validated before", vec![placed(), challenged(&[])], Step::Follow),
         ("open", vec![placed(), challenged(&both)], Step::Present(vec![proof("a.com"), proof("b.net")])),
         (
@@ -123,6 +123,30 @@ fn each_history_has_its_next_step() {
 fn without_an_output_there_is_nothing_to_store() {
     let entries = [placed(), Entry::Downloaded { chain: String::new() }];
     assert_eq!(next(&run(false, &entries), Timestamp::now(), Tidying::Possible), Step::Close);
+}
+
+#[test]
+fn a_certificate_is_deployed_once_it_is_stored_and_records_are_gone_before() {
+    let stored = [placed(), presenting(&["a.com"]), Entry::Downloaded { chain: String::new() }, Entry::Stored];
+    let step = |more: &[Entry], tidying| {
+        let mut run = run(true, &stored.iter().chain(more).cloned().collect::<Vec<_>>());
+        let command = vec!["true".to_owned()];
+        run.request.deploy = Some(dcv_core::Deploy { command, timeout: std::time::Duration::from_secs(1) });
+        next(&run, Timestamp::now(), tidying)
+    };
+    assert_eq!(step(&[], Tidying::Possible), Step::Retract(vec![proof("a.com")]));
+    assert_eq!(step(&[], Tidying::Failed), Step::Deploy, "a record that stays does not keep it from its users");
+    let tidied = retracted(&["a.com"]);
+    assert_eq!(step(std::slice::from_ref(&tidied), Tidying::Possible), Step::Deploy);
+    assert_eq!(
+        step(&[tidied.clone(), Entry::Deploying], Tidying::Possible),
+        Step::Deploy,
+        "nobody knows whether it ended"
+    );
+    let failed = Entry::DeployFailed { reason: String::new() };
+    assert_eq!(step(&[tidied.clone(), Entry::Deploying, failed], Tidying::Possible), Step::Deploy);
+    assert_eq!(step(&[tidied, Entry::Deploying, Entry::Deployed], Tidying::Possible), Step::Close);
+    assert_eq!(step(&[Entry::Deploying, Entry::Deployed], Tidying::Failed), Step::Rest);
 }
 
 #[test]

@@ -8,6 +8,8 @@ use jiff::{SignedDuration, civil::Date};
 
 use crate::exit::Code;
 
+pub(crate) mod account;
+
 const CONFIG_HELP: &str = "\
 Configuration: --config, else DCV_CONFIG, else ./dcv.toml, else ~/.config/dcv/dcv.toml, else /etc/dcv/dcv.toml.
 Without one, the API key is taken from DIGICERT_API_KEY.
@@ -59,17 +61,53 @@ pub(crate) enum Command {
     Resume(Resume),
     /// Cancel a run's order and take its proofs back
     Cancel(Cancel),
+    /// Order the successor of an order that is about to end: its names and product, a new key
+    Renew(account::Renew),
+    /// Ask for another certificate of an order, in place of the present one: other names, a new key
+    Reissue(account::Again),
+    /// Ask for one more certificate of an order
+    Duplicate(account::Again),
+    /// Revoke an order's certificates, or one of them
+    Revoke(account::Revoke),
+    /// Fetch a certificate in any of the CA's formats
+    Download(account::Download),
+    /// Orders of the account: list, show, cancel
+    #[command(subcommand)]
+    Order(account::OrderCommand),
+    /// Domains of the account: list, show, validate ahead of orders
+    #[command(subcommand)]
+    Domain(account::DomainCommand),
+    /// Organizations of the account: list, show, add, have them validated
+    #[command(subcommand)]
+    Organization(account::OrganizationCommand),
+    /// Requests for approval: list, show, approve, reject
+    #[command(subcommand)]
+    Request(account::RequestCommand),
+    /// Products of the account, and what may be chosen for them
+    #[command(subcommand)]
+    Product(account::ProductCommand),
+    /// The account's webhook
+    #[command(subcommand)]
+    Webhook(account::WebhookCommand),
+    /// Show what will be done for the certificates and domains of the configuration, when, and why
+    Plan(Plan),
+    /// Keep the certificates and domains of the configuration valid: does what `plan` shows, again and again
+    Run(Run),
+    /// Write configuration for the orders that the account has already
+    Import(Import),
     /// Find out what would make an order fail: DNS, CAA, API key, credentials of providers
     Doctor(Doctor),
     /// List the DNS hosts and web targets this program knows, with their options
     Providers,
-    /// Look at a dynamically loaded provider plugin
+    /// Dynamically loaded provider plugins: list, look at one, call one by hand
     #[command(subcommand)]
     Plugin(Plugin),
     /// See it work in seconds, offline: an embedded CA and name server, and the real flow between them
     Quickstart(Quickstart),
     /// Run an offline CertCentral until Ctrl-C
     Sandbox(Sandbox),
+    /// Write the manual pages, the completions of a shell, or the schema of dcv.toml
+    Manual(Manual),
 }
 
 #[derive(Debug, Default, Args)]
@@ -77,15 +115,60 @@ pub(crate) struct Issue {
     /// Names of the certificate; the first is the common name. With --csr, those of the CSR unless given
     #[arg(value_name = "NAME", required_unless_present = "csr")]
     pub(crate) names: Vec<String>,
-    /// Product, e.g. ssl_basic, ssl_ev_securesite
+    #[command(flatten)]
+    pub(crate) order: Order,
+    #[command(flatten)]
+    pub(crate) certificate: Certificate,
+}
+
+/// What an order is made of beside its certificate.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Order")]
+pub(crate) struct Order {
+    /// Product, e.g. ssl_basic, ssl_ev_securesite; `ssl` lets the CA choose by --type-hint
     #[arg(long)]
     pub(crate) product: Option<String>,
-    /// Number of the organization in CertCentral
+    /// For the product `ssl`: what kind it should become, e.g. ov, ev
+    #[arg(long, value_name = "HINT")]
+    pub(crate) type_hint: Option<String>,
+    /// Number or name of the organization in CertCentral
+    #[arg(long, value_name = "ID|NAME")]
+    pub(crate) organization: Option<String>,
+    /// TOML file with an organization in full, to be made, or found by its details
+    #[arg(long, value_name = "FILE", conflicts_with = "organization")]
+    pub(crate) organization_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) validity: Validity,
+    /// Further receivers of notices; may be repeated
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) notify: Vec<String>,
+    /// A field of the account's own: its number and value; may be repeated
+    #[arg(long, value_name = "ID=VALUE", value_parser = custom_field)]
+    pub(crate) custom_field: Vec<(u64, String)>,
+    /// How it is paid: balance, profile, card or wire_transfer
+    #[arg(long, value_name = "METHOD")]
+    pub(crate) payment_method: Option<String>,
+    /// Number of the division (container)
     #[arg(long, value_name = "ID")]
-    pub(crate) organization: Option<u64>,
-    /// How control is shown: dns-txt-token, dns-cname-token or http-token
+    pub(crate) division: Option<u64>,
+    /// Language of the CA's mails, e.g. en
+    #[arg(long)]
+    pub(crate) locale: Option<String>,
+}
+
+/// What a certificate is made of, and how it is brought home.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Certificate")]
+pub(crate) struct Certificate {
+    /// How control is shown: dns-txt-token, dns-cname-token, http-token, http-token-dynamic or email
     #[arg(long, value_parser = parse::<Method>)]
     pub(crate) method: Option<Method>,
+    /// For email: who gets the mail for a domain, and then only they; may be repeated
+    #[arg(long, value_name = "DOMAIN=ADDRESS", value_parser = pair)]
+    pub(crate) email: Vec<(String, String)>,
+    /// At which name domains are validated: base_domain or fqdn
+    #[arg(long, value_parser = ["base_domain", "fqdn"])]
+    pub(crate) scope: Option<String>,
     /// Use this CSR
     #[arg(long, value_name = "FILE", conflicts_with = "key_type")]
     pub(crate) csr: Option<PathBuf>,
@@ -95,11 +178,38 @@ pub(crate) struct Issue {
     /// Kind of the new key: ecdsa-p256, ecdsa-p384, rsa2048, rsa3072 or rsa4096
     #[arg(long, value_parser = parse::<KeyKind>)]
     pub(crate) key_type: Option<KeyKind>,
+    /// Hash of the CA's signature
+    #[arg(long, value_parser = ["sha256", "sha384", "sha512"])]
+    pub(crate) signature_hash: Option<String>,
+    /// Validity of the certificate in days, within the order's; as long as can be unless given
+    #[arg(long, value_name = "DAYS", conflicts_with = "cert_till")]
+    pub(crate) cert_days: Option<u64>,
+    /// Last day of the certificate, e.g. 2027-03-01
+    #[arg(long, value_name = "DATE", value_parser = parse::<Date>)]
+    pub(crate) cert_till: Option<Date>,
+    /// Issuing CA, by the id that `dcv product show` lists
+    #[arg(long, value_name = "ID")]
+    pub(crate) ca_cert: Option<String>,
+    /// Profile of the certificate, e.g. server_auth_only_eku
+    #[arg(long, value_name = "OPTION")]
+    pub(crate) profile: Option<String>,
     /// Folder for cert.pem, chain.pem, fullchain.pem and privkey.pem; `{name}` stands for the common name
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<String>,
+    /// A word to the approver
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) comment: Option<String>,
+    /// Wait for an approver, also where the key's user may approve
+    #[arg(long)]
+    pub(crate) ask_approval: bool,
     #[command(flatten)]
-    pub(crate) validity: Validity,
+    pub(crate) way: Way,
+}
+
+/// How a run is carried out.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Run")]
+pub(crate) struct Way {
     /// Provider for all names, or NAME=PROVIDER for a name and all below it; may be repeated
     #[arg(long, value_name = "[NAME=]PROVIDER")]
     pub(crate) provider: Vec<String>,
@@ -123,6 +233,30 @@ pub(crate) struct Validity {
     /// Last day of the order, e.g. 2027-06-09
     #[arg(long = "valid-till", value_name = "DATE", value_parser = parse::<Date>)]
     pub(crate) last_day: Option<Date>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Plan {
+    /// Only these certificates and domains
+    #[arg(value_name = "LABEL")]
+    pub(crate) labels: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// Do what is due and end, for timers
+    #[arg(long)]
+    pub(crate) once: bool,
+    /// Only these certificates and domains
+    #[arg(value_name = "LABEL")]
+    pub(crate) labels: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Import {
+    /// Only orders with this name
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -177,6 +311,32 @@ pub(crate) struct Doctor {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Plugin {
+    /// List the plugins of the configuration and of folders, each loaded in a process of its own
+    List {
+        /// Folders to look into. Default: DCV_PLUGINS, else /usr/local/lib/dcv and /usr/lib/dcv
+        #[arg(value_name = "DIR", env = "DCV_PLUGINS", value_delimiter = ':')]
+        dirs: Vec<PathBuf>,
+    },
+    /// Call a plugin by hand, in a process of its own
+    Run {
+        /// The shared library
+        path: PathBuf,
+        /// What to call
+        #[arg(value_enum)]
+        verb: Verb,
+        /// Its configuration, a JSON object
+        #[arg(long, value_name = "JSON", default_value = "{}")]
+        plugin_config: String,
+        /// A TXT record; may be repeated
+        #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
+        txt: Vec<(String, String)>,
+        /// A CNAME record; may be repeated
+        #[arg(long, value_name = "NAME=TARGET", value_parser = pair)]
+        cname: Vec<(String, String)>,
+        /// The file of http-token on a host; may be repeated
+        #[arg(long, value_name = "HOST=CONTENT", value_parser = pair)]
+        file: Vec<(String, String)>,
+    },
     /// Load a plugin in a process of its own, and show what it says it is and its SHA-256
     Check {
         /// The shared library
@@ -197,6 +357,14 @@ pub(crate) enum Plugin {
         #[arg(long)]
         describe: bool,
     },
+}
+
+/// What a plugin is asked to do.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Verb {
+    Preflight,
+    Present,
+    Retract,
 }
 
 #[derive(Debug, Args)]
@@ -240,7 +408,35 @@ pub(crate) struct Sandbox {
     pub(crate) account: Option<PathBuf>,
 }
 
-fn parse<T: std::str::FromStr>(text: &str) -> Result<T, String>
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct Manual {
+    /// Folder for one manual page per command
+    #[arg(long, value_name = "DIR")]
+    pub(crate) man: Option<PathBuf>,
+    /// Write this shell's completions to standard output
+    #[arg(long, value_name = "SHELL")]
+    pub(crate) completions: Option<clap_complete::Shell>,
+    /// Write the JSON schema of dcv.toml to standard output
+    #[arg(long)]
+    pub(crate) schema: bool,
+}
+
+/// `LEFT=RIGHT`, neither empty.
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((left, right)) if !left.is_empty() && !right.is_empty() => Ok((left.to_owned(), right.to_owned())),
+        _ => Err(format!("`{text}` has no two sides; write it LEFT=RIGHT")),
+    }
+}
+
+fn custom_field(text: &str) -> Result<(u64, String), String> {
+    let (id, value) = pair(text)?;
+    let id = id.parse().map_err(|_| format!("`{id}` is not the number of a field; write it ID=VALUE"))?;
+    Ok((id, value))
+}
+
+pub(crate) fn parse<T: std::str::FromStr>(text: &str) -> Result<T, String>
 where
     T::Err: std::fmt::Display,
 {
@@ -283,6 +479,13 @@ mod tests {
             "dcv issue",
             "dcv issue a.example.com --method dns-txt",
             "dcv issue a.example.com --wait soon",
+            "dcv issue a.example.com --cert-days 90 --cert-till 2027-01-01",
+            "dcv issue a.example.com --custom-field x=1",
+            "dcv issue a.example.com --email example.com",
+            "dcv renew 1 a.example.com --add b.example.com",
+            "dcv revoke",
+            "dcv revoke 1 --certificate 2",
+            "dcv manual",
             "dcv resume",
             "dcv status -q -v",
             "dcv sandbox --zone example.com --dns 127.0.0.1:53",

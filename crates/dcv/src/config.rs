@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use certcentral::{Client, DcvScope};
+use certcentral::{Client, Contact, DcvScope};
 use dcv_core::{
     CnameRule, Method, Placement, Route, Router, Settings, TokenSource, TxtOwner, key::KeyKind, name::DnsName,
     propagation::Policy,
@@ -45,6 +45,12 @@ pub(crate) struct Config {
     providers: BTreeMap<String, Provider>,
     /// From suffix (empty: every name) to the names of providers.
     routes: BTreeMap<String, Vec<String>>,
+    /// Contacts that go with each order.
+    pub(crate) contacts: Vec<Contact>,
+    pub(crate) webhook: Option<Webhook>,
+    /// Certificates to keep, by their labels.
+    pub(crate) certificates: BTreeMap<String, Kept>,
+    pub(crate) keep: Keep,
 }
 
 #[derive(Default, Deserialize)]
@@ -59,6 +65,12 @@ struct Wire {
     #[serde(rename = "provider")]
     _provider: de::IgnoredAny,
     route: BTreeMap<Spanned<String>, Targets>,
+    #[serde(rename = "contact")]
+    contacts: Vec<Contact>,
+    webhook: Option<Webhook>,
+    #[serde(rename = "certificate")]
+    certificates: BTreeMap<String, Kept>,
+    keep: Keep,
 }
 
 #[derive(Deserialize)]
@@ -80,7 +92,9 @@ impl Default for Ca {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Defaults {
     pub(crate) product: Option<String>,
-    pub(crate) organization: Option<u64>,
+    /// Its number or its name.
+    #[serde(deserialize_with = "number_or_name")]
+    pub(crate) organization: Option<String>,
     pub(crate) method: Method,
     txt: TxtOwner,
     cname: CnameRule,
@@ -140,6 +154,86 @@ struct Propagation {
     https_port: Option<u16>,
 }
 
+/// A certificate that is kept valid. What it does not say, the defaults do.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Kept {
+    pub(crate) names: Vec<String>,
+    pub(crate) product: Option<String>,
+    #[serde(default, deserialize_with = "number_or_name")]
+    pub(crate) organization: Option<String>,
+    pub(crate) method: Option<Method>,
+    pub(crate) key_type: Option<KeyKind>,
+    /// A key to be used again and again, instead of a new one for each certificate.
+    pub(crate) key: Option<PathBuf>,
+    pub(crate) out: Option<String>,
+    /// Providers for this certificate only: as `--provider`.
+    #[serde(default)]
+    pub(crate) provider: Vec<String>,
+    /// Life of each certificate in days.
+    pub(crate) cert_days: Option<u64>,
+    /// An order of the account that it comes from already.
+    pub(crate) order: Option<u64>,
+    /// Program and arguments, run after each new certificate.
+    #[serde(default)]
+    pub(crate) deploy: Vec<String>,
+    #[serde(default, deserialize_with = "duration")]
+    pub(crate) deploy_timeout: Option<Duration>,
+}
+
+/// How certificates and domains are kept.
+#[derive(Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Keep {
+    /// Domains to keep validated.
+    pub(crate) domains: Vec<String>,
+    /// For what.
+    pub(crate) domain_types: Vec<String>,
+    /// The part of a life that is left when something is replaced.
+    #[serde(deserialize_with = "fraction")]
+    pub(crate) left: f64,
+    /// The part of a life by which work is spread before that.
+    #[serde(deserialize_with = "fraction")]
+    pub(crate) spread: f64,
+    /// How often the plan is made anew.
+    #[serde(deserialize_with = "some_duration")]
+    pub(crate) interval: Duration,
+    /// How many things are done at the same time.
+    pub(crate) parallel: usize,
+    /// Where metrics, health and the dashboard are served.
+    pub(crate) listen: Option<SocketAddr>,
+    /// What opens the dashboard, where it listens to more than this machine.
+    pub(crate) token: Option<Secret>,
+    /// Program and arguments, run when a person has to act.
+    pub(crate) notify: Vec<String>,
+}
+
+impl Default for Keep {
+    fn default() -> Self {
+        Self {
+            domains: Vec::new(),
+            domain_types: vec!["ov".to_owned()],
+            left: 1.0 / 3.0,
+            spread: 0.1,
+            interval: Duration::from_secs(300),
+            parallel: 4,
+            listen: None,
+            token: None,
+            notify: Vec::new(),
+        }
+    }
+}
+
+/// Where CertCentral's webhook leads to.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Webhook {
+    /// Plain HTTP: something in front of it has to speak HTTPS.
+    pub(crate) listen: SocketAddr,
+    /// What CertCentral sends with each event.
+    pub(crate) secret: Secret,
+}
+
 /// One provider or several.
 #[derive(Deserialize)]
 #[serde(untagged, expecting = "a provider's name, or a list of them")]
@@ -148,7 +242,19 @@ enum Targets {
     Several(Vec<String>),
 }
 
+/// A plugin that the configuration names.
+#[derive(Clone, Debug)]
+pub(crate) struct NamedPlugin {
+    /// The provider's name.
+    pub(crate) label: String,
+    pub(crate) path: PathBuf,
+    /// Whether its SHA-256 is pinned.
+    pub(crate) pinned: Option<String>,
+}
+
 struct Provider {
+    /// What it loads, where it is a plugin.
+    plugin: Option<(PathBuf, Option<String>)>,
     /// `dcv.toml:12: provider.corp`, for errors that only show when it is built.
     place: String,
     build: Build,
@@ -193,7 +299,9 @@ impl Config {
             }
             routes.insert(route_suffix(suffix.get_ref()).map_err(|message| Failure::usage(&at, message))?, targets);
         }
-        let Wire { ca, defaults, state, dns, propagation, .. } = wire;
+        let Wire { ca, defaults, state, dns, propagation, contacts, webhook, certificates, keep, .. } = wire;
+        check_inventory(&certificates, &keep)
+            .map_err(|(field, message)| Failure::usage(&format!("{}: {field}", path.display()), message))?;
         let given = [
             ("validity_days", defaults.validity_days.is_some()),
             ("validity_years", defaults.validity_years.is_some()),
@@ -203,7 +311,7 @@ impl Config {
             let message = format!("{} and {} contradict each other; keep one of them", first.0, second.0);
             return Err(Failure::usage(&format!("{}: defaults", path.display()), message));
         }
-        Ok(Self { ca, defaults, state, dns, propagation, providers, routes })
+        Ok(Self { ca, defaults, state, dns, propagation, providers, routes, contacts, webhook, certificates, keep })
     }
 
     /// A key that stands in the file itself makes the file a secret.
@@ -247,6 +355,15 @@ impl Config {
             dns = dns.with_deadline(deadline);
         }
         Ok(dns)
+    }
+
+    /// The plugins that are named.
+    pub(crate) fn plugins(&self) -> Vec<NamedPlugin> {
+        let named = self.providers.iter().filter_map(|(label, provider)| {
+            let (path, pinned) = provider.plugin.clone()?;
+            Some(NamedPlugin { label: label.clone(), path, pinned })
+        });
+        named.collect()
     }
 
     /// How patient a run is.
@@ -330,6 +447,36 @@ impl Config {
     }
 }
 
+/// What can be found wrong with the inventory by looking at it.
+fn check_inventory(certificates: &BTreeMap<String, Kept>, keep: &Keep) -> std::result::Result<(), (String, String)> {
+    for (label, kept) in certificates {
+        let field = |name: &str| format!("certificate.{label}.{name}");
+        if kept.names.is_empty() {
+            return Err((field("names"), "there are none; give at least one".to_owned()));
+        }
+        for name in &kept.names {
+            DnsName::parse(name).map_err(|error| (field("names"), error.to_string()))?;
+        }
+        if keep.domains.contains(label) {
+            return Err((field(""), format!("`{label}` is the name of a domain in keep.domains, too; choose another")));
+        }
+    }
+    for name in &keep.domains {
+        let parsed = DnsName::parse(name).map_err(|error| ("keep.domains".to_owned(), error.to_string()))?;
+        if parsed.is_wildcard() {
+            return Err(("keep.domains".to_owned(), format!("`{name}` is no domain; give `{}`", parsed.base())));
+        }
+    }
+    if keep.parallel == 0 {
+        return Err(("keep.parallel".to_owned(), "0 does nothing; give at least 1".to_owned()));
+    }
+    if keep.listen.is_some_and(|address| !address.ip().is_loopback()) && keep.token.is_none() {
+        let message = "it is reached by others, so it needs keep.token; or listen on 127.0.0.1".to_owned();
+        return Err(("keep.listen".to_owned(), message));
+    }
+    Ok(())
+}
+
 /// Whether proofs for `name` or its parents may be routed by `suffix`.
 fn concerns(suffix: &str, name: &str) -> bool {
     let domain = suffix.strip_prefix("_dnsauth.").unwrap_or(suffix);
@@ -407,12 +554,15 @@ impl<'t> Document<'t> {
                 let near = did_you_mean(given, known());
                 return Err(Failure::usage(&at, format!("`{given}` is no type of provider{near}; use one of {types}")));
             };
+            let text = |field: &str| table.get(field).and_then(|value| value.get_ref().as_str()).map(str::to_owned);
+            let is_plugin = kind.descriptor.id == dcv_plugin::DESCRIPTOR.id;
+            let plugin = text("path").filter(|_| is_plugin).map(|path| (path.into(), text("sha256")));
             let build = (kind.read)(Spanned::new(span, table).into()).map_err(|error| {
                 let error = self.error(&field, error);
                 // Positions inside a table without one of their own are its header's.
                 if error.message.contains(':') { error } else { Failure::usage(&place, error.message) }
             })?;
-            providers.insert(label.get_ref().to_string(), Provider { place, build });
+            providers.insert(label.get_ref().to_string(), Provider { plugin, place, build });
         }
         Ok(providers)
     }
@@ -477,6 +627,17 @@ fn ca_url<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Str
     })
 }
 
+/// An organization: a number with or without quotes, or a name.
+fn number_or_name<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<String>, D::Error> {
+    match toml::Value::deserialize(deserializer)? {
+        toml::Value::Integer(id) if id > 0 => Ok(Some(id.to_string())),
+        toml::Value::String(name) if !name.trim().is_empty() => Ok(Some(name.trim().to_owned())),
+        other => {
+            Err(de::Error::custom(format!("`{other}` is no organization; give its number or its name in CertCentral")))
+        }
+    }
+}
+
 fn scope<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<DcvScope>, D::Error> {
     text_as(deserializer, |text| match DcvScope::from(text) {
         DcvScope::Other(other) => Err(format!("`{other}` is no scope; use base_domain or fqdn")),
@@ -486,6 +647,25 @@ fn scope<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Opti
 
 fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<Duration>, D::Error> {
     text_as(deserializer, args::duration).map(Some)
+}
+
+fn some_duration<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Duration, D::Error> {
+    text_as(deserializer, args::duration)
+}
+
+/// `0.25` or `"25%"`.
+fn fraction<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<f64, D::Error> {
+    let value = toml::Value::deserialize(deserializer)?;
+    let read = match &value {
+        toml::Value::Float(number) => Some(*number),
+        toml::Value::String(text) => {
+            text.strip_suffix('%').and_then(|n| n.trim().parse::<f64>().ok()).map(|n| n / 100.0)
+        }
+        _ => None,
+    };
+    read.filter(|part| (0.0..=0.9).contains(part)).ok_or_else(|| {
+        de::Error::custom(format!("{value} is no part of a life; write it like 0.33 or \"33%\", up to 0.9"))
+    })
 }
 
 /// A date in quotes or, as TOML has them, without.
@@ -582,7 +762,10 @@ root = "/srv/web"
                 "[ca]\nkey = \"planted\"\n\n[defaults]\nproduct = 5",
                 &["dcv.toml:5: defaults.product: ", "expected a string"],
             ),
-            ("[defaults]\norganization = \"ten\"", &["dcv.toml:2: defaults.organization: ", "\"ten\"", "u64"]),
+            (
+                "[defaults]\norganization = true",
+                &["dcv.toml:2: defaults.organization: ", "true", "its number or its name"],
+            ),
             ("[defaults]\nmethod = \"dns-txt\"", &["dcv.toml:2: defaults.method: ", "did you mean `dns-txt-token`"]),
             ("[defaults]\nkey_type = \"rsa1024\"", &["dcv.toml:2: defaults.key_type: ", "`rsa1024`", "rsa2048"]),
             ("[defaults]\nwait = \"10\"", &["dcv.toml:2: defaults.wait: `10` is no duration", "10m"]),

@@ -4,10 +4,15 @@
 //! shown. What is done, and in which order, is decided by `dcv-core`; nothing here knows how a proof is made visible or
 //! what CertCentral says. [`run`] is the whole program; `main` calls it.
 
+mod account;
 mod args;
 mod config;
 mod doctor;
+mod domains;
 mod exit;
+mod keeper;
+mod manual;
+mod orders;
 mod plugin;
 mod providers;
 mod quickstart;
@@ -15,10 +20,13 @@ mod request;
 mod run;
 mod sandbox;
 mod show;
+mod status;
+mod webhook;
 
 use std::{ffi::OsString, path::Path, process::ExitCode};
 
 use clap::Parser;
+use dcv_core::Purpose;
 use tracing_subscriber::EnvFilter;
 
 use args::{Cli, Command};
@@ -46,7 +54,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             return Code::Unexpected.into();
         }
     };
-    let code = runtime.block_on(command(&cli, screen)).unwrap_or_else(|failure| {
+    let code = runtime.block_on(Box::pin(command(&cli, screen))).unwrap_or_else(|failure| {
         screen.failure(&failure);
         failure.code
     });
@@ -62,9 +70,28 @@ async fn command(cli: &Cli, screen: Screen) -> Result<Code> {
         Command::Status(args) => run::status(&config()?, screen, args).await,
         Command::Resume(args) => run::resume(&config()?, screen, args).await,
         Command::Cancel(args) => run::cancel(&config()?, screen, args).await,
+        Command::Plan(args) => keeper::plan(&config()?, screen, args).await,
+        Command::Run(args) => Box::pin(keeper::run(config, screen, args)).await,
+        Command::Import(args) => keeper::import(&config()?, screen, args).await,
+        Command::Renew(args) => run::renew(&config()?, screen, args).await,
+        Command::Reissue(args) => {
+            Box::pin(run::again(&config()?, screen, args, |order_id| Purpose::Reissue { order_id })).await
+        }
+        Command::Duplicate(args) => {
+            Box::pin(run::again(&config()?, screen, args, |order_id| Purpose::Duplicate { order_id })).await
+        }
+        Command::Revoke(args) => orders::revoke(&config()?, screen, args).await,
+        Command::Download(args) => orders::download(&config()?, screen, args).await,
+        Command::Order(args) => orders::orders(&config()?, screen, args).await,
+        Command::Domain(args) => domains::domains(&config()?, screen, args).await,
+        Command::Organization(args) => account::organizations(&config()?, screen, args).await,
+        Command::Request(args) => account::requests(&config()?, screen, args).await,
+        Command::Product(args) => account::products(&config()?, screen, args).await,
+        Command::Webhook(args) => webhook::webhooks(&config()?, screen, args).await,
+        Command::Manual(args) => manual::manual(args),
         Command::Doctor(args) => doctor::doctor(&config()?, screen, args).await,
         Command::Providers => Ok(show::providers(screen)),
-        Command::Plugin(args) => plugin::plugin(screen, args).await,
+        Command::Plugin(args) => plugin::plugin(config, screen, args).await,
         Command::Quickstart(args) => Box::pin(quickstart::quickstart(screen, cli.global.verbose > 0, args)).await,
         Command::Sandbox(args) => sandbox::sandbox(screen, args).await,
     }

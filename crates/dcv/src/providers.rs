@@ -19,38 +19,59 @@ pub(crate) struct Kind {
     pub(crate) read: fn(toml::Deserializer<'_>) -> Result<Build, toml::de::Error>,
 }
 
+/// A row for a provider whose configuration makes it, and one for each of several.
+macro_rules! kinds {
+    ($($(#[$gate:meta])* $($module:ident)::+),* $(,)?) => {
+        &[$(
+            $(#[$gate])*
+            Kind {
+                descriptor: &$($module)::+::DESCRIPTOR,
+                read: |table| read(table, |config, dns| $($module)::+::from_config(config, Some(dns))),
+            },
+        )*
+        // Files on this machine: nothing to look up.
+        Kind {
+            descriptor: &dcv_webroot::DESCRIPTOR,
+            read: |table| read(table, |config, _| async { dcv_webroot::Webroot::new(config) }),
+        },
+        Kind {
+            descriptor: &dcv_standalone::DESCRIPTOR,
+            read: |table| read(table, |config, _| async { dcv_standalone::Standalone::new(config) }),
+        }]
+    };
+}
+
 /// Every kind there is.
-pub(crate) const KINDS: &[Kind] = &[
-    Kind {
-        descriptor: &dcv_rfc2136::DESCRIPTOR,
-        read: |table| read(table, |config, dns| dcv_rfc2136::from_config(config, Some(dns))),
-    },
-    Kind {
-        descriptor: &dcv_powerdns::DESCRIPTOR,
-        read: |table| read(table, |config, dns| dcv_powerdns::from_config(config, Some(dns))),
-    },
+pub(crate) const KINDS: &[Kind] = kinds![
+    dcv_rfc2136,
+    dcv_powerdns,
     #[cfg(feature = "cloudflare")]
-    Kind {
-        descriptor: &dcv_cloudflare::DESCRIPTOR,
-        read: |table| read(table, |config, dns| dcv_cloudflare::from_config(config, Some(dns))),
-    },
+    dcv_cloudflare,
     #[cfg(feature = "route53")]
-    Kind {
-        descriptor: &dcv_route53::DESCRIPTOR,
-        read: |table| read(table, |config, dns| dcv_route53::from_config(config, Some(dns))),
-    },
-    Kind {
-        descriptor: &dcv_webroot::DESCRIPTOR,
-        read: |table| read(table, |config, _| async { dcv_webroot::Webroot::new(config) }),
-    },
-    Kind {
-        descriptor: &dcv_standalone::DESCRIPTOR,
-        read: |table| read(table, |config, _| async { dcv_standalone::Standalone::new(config) }),
-    },
-    Kind {
-        descriptor: &dcv_plugin::DESCRIPTOR,
-        read: |table| read(table, |config, dns| dcv_plugin::from_config(config, Some(dns))),
-    },
+    dcv_route53,
+    #[cfg(feature = "azure")]
+    dcv_azure,
+    #[cfg(feature = "gcloud")]
+    dcv_gcloud,
+    #[cfg(feature = "linode")]
+    dcv_linode,
+    #[cfg(feature = "ns1")]
+    dcv_ns1,
+    #[cfg(feature = "akamai")]
+    dcv_akamai,
+    #[cfg(feature = "infoblox")]
+    dcv_infoblox,
+    #[cfg(feature = "acmedns")]
+    dcv_acmedns,
+    #[cfg(feature = "bridge")]
+    dcv_bridge::command,
+    #[cfg(feature = "bridge")]
+    dcv_bridge::exec,
+    #[cfg(feature = "bridge")]
+    dcv_bridge::httpreq,
+    #[cfg(feature = "bridge")]
+    dcv_bridge::acmesh,
+    dcv_plugin,
 ];
 
 /// The kind of this `type`.

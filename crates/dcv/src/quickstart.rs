@@ -65,8 +65,11 @@ pub(crate) async fn quickstart(screen: Screen, verbose: bool, args: &args::Quick
     step(2, &format!("dcv issue {}", args.names.join(" ")));
     let issue = args::Issue {
         names: args.names.clone(),
-        out: Some(dir.display().to_string()),
-        wait: Some(PATIENCE),
+        certificate: args::Certificate {
+            out: Some(dir.display().to_string()),
+            way: args::Way { wait: Some(PATIENCE), ..args::Way::default() },
+            ..args::Certificate::default()
+        },
         ..args::Issue::default()
     };
     let result = run::issue(&config, screen, &issue).await;

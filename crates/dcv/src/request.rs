@@ -5,12 +5,16 @@
 
 use std::path::{Path, PathBuf};
 
-use certcentral::{Client, Reference, Validity};
+use certcentral::{
+    Client, CustomField, DcvEmail, DcvScope, NewOrder, Organization, OrganizationChoice, OrganizationId, Product,
+    ProductHint, Reference, Validity,
+};
 use dcv_core::{
-    Output, Request,
+    Method, Output, Purpose, Request,
     key::{Csr, PrivateKey},
     name::{DnsName, check_set},
 };
+use dcv_provider::dns::is_within;
 use jiff::{Timestamp, tz::TimeZone};
 use rand::Rng;
 use rustix::fs::Access;
@@ -22,7 +26,7 @@ use crate::{
 };
 
 /// Where certificates go unless told otherwise.
-const DEFAULT_OUT: &str = "certificates/{name}";
+pub(crate) const DEFAULT_OUT: &str = "certificates/{name}";
 /// What the file of a new key is called until the certificate is there, but for a random tail.
 const PENDING_KEY: &str = ".privkey.";
 
@@ -49,34 +53,88 @@ pub(crate) fn read_names(given: &[String]) -> Result<Vec<DnsName>> {
     }
 }
 
-impl Prepared {
-    /// Checks what was asked for, reads or makes key and CSR, and touches nothing.
-    pub(crate) fn new(config: &Config, issue: &args::Issue) -> Result<Self> {
-        let defaults = &config.defaults;
-        let csr = issue.csr.as_deref().map(read_csr).transpose()?;
-        let key = issue.key.as_deref().map(read_key).transpose()?;
-        let given = match &csr {
-            Some(csr) if issue.names.is_empty() => csr.names().to_vec(),
-            _ => issue.names.clone(),
-        };
-        let set = check_set(&read_names(&given)?, None);
-        let Some(common_name) = set.names.first() else {
-            return Err(Failure::usage("names", "the CSR names none; give them on the command line"));
-        };
+/// What a certificate is wanted for: all that the certificate's own arguments do not say.
+pub(crate) struct Wanted {
+    pub(crate) purpose: Purpose,
+    /// As people gave them.
+    pub(crate) names: Vec<String>,
+    pub(crate) product: String,
+    /// Everything but the certificate.
+    pub(crate) order: NewOrder,
+}
 
-        let Some(product) = issue.product.as_ref().or(defaults.product.as_ref()) else {
+impl Wanted {
+    /// An order of its own.
+    pub(crate) async fn order(config: &Config, names: &[String], args: &args::Order) -> Result<Self> {
+        let Some(product) = args.product.as_ref().or(config.defaults.product.as_ref()) else {
             let way_out = "none is given; use --product or defaults.product, e.g. ssl_basic";
             return Err(Failure::usage("product", way_out));
         };
-        let Some(organization) = issue.organization.or(defaults.organization) else {
-            let way_out =
-                "none is given; use --organization or defaults.organization, the number CertCentral shows for it";
-            return Err(Failure::usage("organization", way_out));
+        let organization = match (&args.organization_file, args.organization.as_ref(), &config.defaults.organization) {
+            (Some(file), ..) => OrganizationChoice::Described(Box::new(read_toml(file, "--organization-file")?)),
+            (None, Some(text), _) | (None, None, Some(text)) => OrganizationChoice::Known {
+                id: organization_number(config, text).await?,
+                contacts: config.contacts.clone(),
+            },
+            (None, None, None) => {
+                let way_out =
+                    "none is given; use --organization or defaults.organization, its number or name in CertCentral";
+                return Err(Failure::usage("organization", way_out));
+            }
         };
-        let validity = validity(issue, config)?;
-        let method = issue.method.unwrap_or(defaults.method);
+        let order = NewOrder { organization: Some(organization), ..order_of(config, args)? };
+        Ok(Self { purpose: Purpose::Order, names: names.to_vec(), product: product.clone(), order })
+    }
 
-        let out = issue.out.as_deref().or(defaults.out.as_deref()).unwrap_or(DEFAULT_OUT);
+    /// The successor of an order: for the same organization and of the same product unless told otherwise.
+    pub(crate) async fn renewal(
+        config: &Config,
+        earlier: &certcentral::Order,
+        names: &args::account::Names,
+        args: &args::Order,
+    ) -> Result<Self> {
+        let organization = match (&args.organization, earlier.organization.as_ref().and_then(|o| o.id)) {
+            (None, Some(id)) => id.to_string(),
+            (Some(text), _) => text.clone(),
+            (None, None) => config.defaults.organization.clone().unwrap_or_default(),
+        };
+        let args = args::Order {
+            product: args.product.clone().or_else(|| product_of(earlier)),
+            organization: Some(organization),
+            division: args.division.or_else(|| earlier.container.as_ref().and_then(|container| container.id)),
+            ..args.clone()
+        };
+        let mut wanted = Self::order(config, &names_of(earlier, names)?, &args).await?;
+        wanted.order.renewal_of_order_id = Some(earlier.id);
+        Ok(wanted)
+    }
+
+    /// A reissue or a duplicate of an order.
+    pub(crate) fn again(purpose: Purpose, earlier: &certcentral::Order, names: &args::account::Names) -> Result<Self> {
+        let Some(product) = product_of(earlier) else {
+            let message = format!("CertCentral does not say of which product order {} is", earlier.id);
+            return Err(Failure::new(crate::exit::Code::Refused, message));
+        };
+        Ok(Self { purpose, names: names_of(earlier, names)?, product, order: NewOrder::default() })
+    }
+}
+
+impl Prepared {
+    /// Checks what was asked for, reads or makes key and CSR, and touches nothing.
+    pub(crate) fn new(config: &Config, wanted: Wanted, args: &args::Certificate) -> Result<Self> {
+        let defaults = &config.defaults;
+        let csr = args.csr.as_deref().map(read_csr).transpose()?;
+        let key = args.key.as_deref().map(read_key).transpose()?;
+        let given = match &csr {
+            Some(csr) if wanted.names.is_empty() => csr.names().to_vec(),
+            _ => wanted.names,
+        };
+        let set = check_set(&read_names(&given)?, None);
+        let Some(common_name) = set.names.first() else {
+            return Err(Failure::usage("names", "there are none; give them on the command line"));
+        };
+        let method = args.method.unwrap_or(defaults.method);
+        let out = args.out.as_deref().or(defaults.out.as_deref()).unwrap_or(DEFAULT_OUT);
         let dir = out_dir(out, common_name)?;
         let existing = check_writable(&dir)?;
 
@@ -87,27 +145,62 @@ impl Prepared {
             return Err(Failure::usage("--key", message));
         }
         let mut new_key = None;
+        // The organization is filled in with the rest of the order.
+        let (product, nobody) = (&wanted.product, 0);
         let mut request = match (&csr, key) {
-            (Some(csr), _) => Request::with_csr(product, organization, set.names, csr)?,
-            (None, Some(key)) => Request::new(product, organization, set.names, &key)?,
+            (Some(csr), _) => Request::with_csr(product, nobody, set.names, csr)?,
+            (None, Some(key)) => Request::new(product, nobody, set.names, &key)?,
             (None, None) => {
-                let kind = issue.key_type.unwrap_or(defaults.key_type);
+                let kind = args.key_type.unwrap_or(defaults.key_type);
                 let made = PrivateKey::generate(kind).map_err(|error| Failure::usage("--key-type", error))?;
-                let request = Request::new(product, organization, set.names, &made)?;
+                let request = Request::new(product, nobody, set.names, &made)?;
                 new_key = Some(made);
                 request
             }
         };
-        request = request.method(method).output(Output { dir: dir.clone(), pending_key: None });
+        request = request.method(method).purpose(wanted.purpose).output(Output { dir: dir.clone(), pending_key: None });
         request.placement = defaults.placement();
         request.tokens = defaults.tokens;
+        let usual = std::mem::take(&mut request.order);
         let order = &mut request.order;
-        order.order_validity = validity.or_else(|| order.order_validity.take());
-        order.certificate_dcv_scope.clone_from(&defaults.scope);
-        order.skip_approval = defaults.skip_approval.or(order.skip_approval);
-        order.payment_method.clone_from(&defaults.payment_method);
-        order.container = defaults.division.map(|id| Reference { id });
+        *order = NewOrder { certificate: usual.certificate, ..wanted.order };
+        order.skip_approval =
+            if args.ask_approval { Some(false) } else { defaults.skip_approval.or(usual.skip_approval) };
+        order.comments.clone_from(&args.comment);
+        order.certificate_dcv_scope = args.scope.as_deref().map(DcvScope::from).or_else(|| defaults.scope.clone());
+        order.dcv_emails = mails(&args.email, &request.names)?;
+        let certificate = &mut order.certificate;
+        if let Some(hash) = &args.signature_hash {
+            certificate.signature_hash.clone_from(hash);
+        }
+        certificate.ca_cert_id.clone_from(&args.ca_cert);
+        certificate.profile_option.clone_from(&args.profile);
+        let (days, custom_expiration_date) = (args.cert_days, args.cert_till);
+        if days.is_some() || custom_expiration_date.is_some() {
+            certificate.cert_validity = Some(Validity { years: None, days, custom_expiration_date });
+        }
+        if !order.dcv_emails.is_empty() && method != Method::Email {
+            return Err(Failure::usage("--email", format!("addresses are for --method email; this is {method}")));
+        }
         Ok(Self { request, covered: set.covered, dir, existing, new_key })
+    }
+
+    /// A request for which no key is made and no file is written.
+    pub(crate) fn without_certificate(request: Request) -> Self {
+        Self { request, covered: Vec::new(), dir: PathBuf::new(), existing: PathBuf::new(), new_key: None }
+    }
+
+    /// The other one of `example.com` and `www.example.com`, which costs nothing beside the common name, when it is missing.
+    pub(crate) fn free_name(&self) -> Option<String> {
+        let common_name = self.request.names.first().filter(|name| !name.is_wildcard())?;
+        let (name, apex) = (common_name.as_str(), common_name.registrable());
+        let other = if name == apex { format!("www.{apex}") } else { name.strip_prefix("www.")?.to_owned() };
+        let there = self
+            .request
+            .names
+            .iter()
+            .any(|known| known.as_str() == other || DnsName::parse(&other).is_ok_and(|other| known.covers(&other)));
+        (other == apex || name == apex).then_some(other).filter(|_| !there)
     }
 
     /// What takes back all that [`write_key`](Self::write_key) does.
@@ -155,8 +248,113 @@ pub(crate) fn discard_key(output: Option<&Output>) {
     }
 }
 
-/// Asks CertCentral, before it costs anything, whether the key works and the product can be ordered.
+/// The order's part that is no certificate and no organization.
+fn order_of(config: &Config, args: &args::Order) -> Result<NewOrder> {
+    let defaults = &config.defaults;
+    let field = |(metadata_id, value): &(u64, String)| CustomField { metadata_id: *metadata_id, value: value.clone() };
+    let validity = validity(&args.validity, config)?;
+    Ok(NewOrder {
+        order_validity: Some(validity.unwrap_or(Validity { years: Some(1), ..Validity::default() })),
+        additional_emails: args.notify.clone(),
+        custom_fields: args.custom_field.iter().map(field).collect(),
+        payment_method: args.payment_method.clone().or_else(|| defaults.payment_method.clone()),
+        container: args.division.or(defaults.division).map(|id| Reference { id }),
+        locale: args.locale.clone(),
+        product: args.type_hint.clone().map(|type_hint| ProductHint { type_hint }),
+        ..NewOrder::default()
+    })
+}
+
+/// Who gets the mails: a chosen address for a domain is for all ordered names at or below it.
+fn mails(chosen: &[(String, String)], names: &[DnsName]) -> Result<Vec<DcvEmail>> {
+    let mut all = Vec::new();
+    for (domain, email) in chosen {
+        let wrong = |message: String| Failure::usage("--email", message);
+        let Some((_, email_domain)) = email.split_once('@').filter(|(user, at)| !user.is_empty() && at.contains('.'))
+        else {
+            return Err(wrong(format!("`{email}` is not an address; write DOMAIN=USER@DOMAIN")));
+        };
+        let domain = DnsName::parse(domain).map_err(|error| wrong(error.to_string()))?;
+        let below: Vec<&DnsName> = names.iter().filter(|name| is_within(name.base(), domain.base())).collect();
+        if below.is_empty() {
+            return Err(wrong(format!("no ordered name is at or below `{domain}`; give one that is")));
+        }
+        all.extend(below.into_iter().map(|name| DcvEmail {
+            dns_name: name.to_string(),
+            email_domain: email_domain.to_ascii_lowercase(),
+            email: email.clone(),
+        }));
+    }
+    Ok(all)
+}
+
+fn product_of(order: &certcentral::Order) -> Option<String> {
+    order.product.as_ref().and_then(|product| product.name_id.clone())
+}
+
+/// The names of an order's next certificate: those given, or its present ones with some more and some less.
+fn names_of(order: &certcentral::Order, wanted: &args::account::Names) -> Result<Vec<String>> {
+    if !wanted.all.is_empty() {
+        return Ok(wanted.all.clone());
+    }
+    let certificate = order.certificate.as_ref();
+    let mut names: Vec<String> =
+        certificate.and_then(|certificate| certificate.common_name.clone()).into_iter().collect();
+    for name in certificate.map(|certificate| certificate.dns_names.as_slice()).unwrap_or_default() {
+        if !names.iter().any(|known| known.eq_ignore_ascii_case(name)) {
+            names.push(name.clone());
+        }
+    }
+    for name in &wanted.remove {
+        let Some(place) = names.iter().position(|known| known.eq_ignore_ascii_case(name)) else {
+            let message = format!("`{name}` is not a name of order {}, which has {}", order.id, names.join(", "));
+            return Err(Failure::usage("--remove", message));
+        };
+        names.remove(place);
+    }
+    names.extend(wanted.add.iter().cloned());
+    if names.is_empty() {
+        return Err(Failure::usage("names", format!("none would be left of order {}", order.id)));
+    }
+    Ok(names)
+}
+
+/// An organization by its number, or by its name in the account.
+pub(crate) async fn organization_number(config: &Config, text: &str) -> Result<OrganizationId> {
+    if let Ok(id) = text.parse() {
+        return Ok(OrganizationId(id));
+    }
+    let all = config.client().await?.organizations().await.map_err(|error| refused_key(&error))?;
+    let names = |one: &Organization| [one.name.clone(), one.display_name.clone(), one.assumed_name.clone()];
+    let is_it = |one: &&Organization| names(one).into_iter().flatten().any(|name| name.eq_ignore_ascii_case(text));
+    let active = |one: &&Organization| one.is_active != Some(false);
+    match all.iter().filter(is_it).filter(active).collect::<Vec<_>>()[..] {
+        [one] => Ok(one.id),
+        [] => {
+            let known: Vec<String> = all.iter().filter_map(|one| one.name.clone()).collect();
+            let near = did_you_mean(text, known.iter().map(String::as_str));
+            let message = format!("the account has no active `{text}`{near}; `dcv organization list` shows them");
+            Err(Failure::usage("organization", message))
+        }
+        ref several => {
+            let ids: Vec<String> = several.iter().map(|one| one.id.to_string()).collect();
+            let message = format!("`{text}` is the name of several: {}; give the number", ids.join(", "));
+            Err(Failure::usage("organization", message))
+        }
+    }
+}
+
+/// A TOML file whose fields are the API's.
+pub(crate) fn read_toml<T: serde::de::DeserializeOwned>(path: &Path, field: &str) -> Result<T> {
+    toml::from_str(&read(path, field)?)
+        .map_err(|error| Failure::usage(field, format!("`{}`: {}", path.display(), error.message())))
+}
+
+/// Asks CertCentral, before it costs anything, whether the key works and the product can be ordered like this.
 pub(crate) async fn check_account(client: &Client, request: &Request) -> Result<()> {
+    if request.purpose != Purpose::Order {
+        return Ok(());
+    }
     let products = match client.products().await {
         Ok(products) => products,
         // A key that may order need not be allowed to list.
@@ -171,13 +369,47 @@ pub(crate) async fn check_account(client: &Client, request: &Request) -> Result<
     };
     let known = || products.iter().map(|product| product.name_id.as_str());
     // `ssl` is a way to order, not an entry of the list.
-    if request.product == "ssl" || products.is_empty() || known().any(|id| id == request.product) {
+    if request.product == "ssl" || products.is_empty() {
         return Ok(());
     }
-    let near = did_you_mean(&request.product, known());
-    let list = known().collect::<Vec<_>>().join(", ");
-    let message = format!("`{}` cannot be ordered by this account{near}; it has {list}", request.product);
-    Err(Failure::usage("product", message))
+    let Some(product) = products.iter().find(|product| product.name_id == request.product) else {
+        let near = did_you_mean(&request.product, known());
+        let list = known().collect::<Vec<_>>().join(", ");
+        let message = format!("`{}` cannot be ordered by this account{near}; it has {list}", request.product);
+        return Err(Failure::usage("product", message));
+    };
+    check_choices(product, &request.order)
+}
+
+/// What was chosen against what the product allows, as far as its list entry says.
+fn check_choices(product: &Product, order: &NewOrder) -> Result<()> {
+    if let (Some(chosen), known) = (&order.certificate.ca_cert_id, &product.allowed_ca_certs)
+        && !known.is_empty()
+        && !known.iter().any(|ca| ca.id.eq_ignore_ascii_case(chosen))
+    {
+        let list: Vec<String> =
+            known.iter().map(|ca| format!("{} ({})", ca.id, ca.name.as_deref().unwrap_or("no name"))).collect();
+        let message = format!("`{chosen}` issues no {}; it has {}", product.name_id, list.join(", "));
+        return Err(Failure::usage("--ca-cert", message));
+    }
+    let years = order.order_validity.as_ref().and_then(|validity| validity.years).filter(|years| *years > 1);
+    let allowed = &product.allowed_order_validity_years;
+    if let Some(years) = years
+        && !allowed.is_empty()
+        && !allowed.iter().any(|one| one.parse() == Ok(years))
+    {
+        let message = format!("{years} years; orders for {} last {} years", product.name_id, allowed.join(" or "));
+        return Err(Failure::usage("validity_years", message));
+    }
+    let hashes =
+        product.signature_hash_types.as_ref().map(|types| types.allowed_hash_types.as_slice()).unwrap_or_default();
+    let hash = &order.certificate.signature_hash;
+    if !hashes.is_empty() && !hashes.iter().any(|one| one.id.eq_ignore_ascii_case(hash)) {
+        let list: Vec<&str> = hashes.iter().map(|one| one.id.as_str()).collect();
+        let message = format!("`{hash}` is not for {}, which takes {}", product.name_id, list.join(", "));
+        return Err(Failure::usage("--signature-hash", message));
+    }
+    Ok(())
 }
 
 /// An API key that is not accepted.
@@ -208,8 +440,7 @@ fn read(path: &Path, field: &str) -> Result<String> {
         .map_err(|error| Failure::usage(field, format!("`{}` cannot be read: {error}; check the path", path.display())))
 }
 
-fn validity(issue: &args::Issue, config: &Config) -> Result<Option<Validity>> {
-    let flags = &issue.validity;
+fn validity(flags: &args::Validity, config: &Config) -> Result<Option<Validity>> {
     let said = flags.days.is_some() || flags.years.is_some() || flags.last_day.is_some();
     let chosen = if said { flags.clone() } else { config.defaults.validity() };
     let today = Timestamp::now().to_zoned_datetime(TimeZone::UTC).date();
@@ -275,6 +506,36 @@ mod tests {
         assert_eq!(dir("/x/y", "example.com").as_deref(), Ok("/x/y"));
         assert!(dir("/x/{nam}", "example.com").is_err_and(|message| message.contains("only {name}")));
         assert!(dir("x", "example.com").is_ok_and(|dir| dir.starts_with('/')));
+    }
+
+    #[test]
+    fn names_of_an_order_are_kept_but_for_what_is_said() {
+        let order: certcentral::Order = serde_json::from_value(serde_json::json!({
+            "id": 1, "certificate": {"common_name": "a.example.com", "dns_names": ["a.example.com", "b.example.com"]},
+        }))
+        .expect("an order");
+        let names = |names: &[&str], add: &[&str], remove: &[&str]| {
+            let own = |list: &[&str]| list.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+            let wanted = args::account::Names { all: own(names), add: own(add), remove: own(remove) };
+            names_of(&order, &wanted).map_err(|failure| failure.message)
+        };
+        assert_eq!(names(&[], &[], &[]).unwrap(), ["a.example.com", "b.example.com"]);
+        assert_eq!(names(&["c.example.com"], &[], &[]).unwrap(), ["c.example.com"]);
+        assert_eq!(names(&[], &["c.example.com"], &["B.example.com"]).unwrap(), ["a.example.com", "c.example.com"]);
+        assert!(names(&[], &[], &["x.example.com"]).unwrap_err().starts_with("--remove: `x.example.com`"));
+        assert!(names(&[], &[], &["a.example.com", "b.example.com"]).is_err());
+    }
+
+    #[test]
+    fn mails_go_to_whom_they_were_chosen_for() {
+        let names = [DnsName::parse("a.example.com").unwrap(), DnsName::parse("*.example.net").unwrap()];
+        let chosen = |domain: &str, email: &str| mails(&[(domain.to_owned(), email.to_owned())], &names);
+        let one = chosen("example.com", "admin@example.com").unwrap();
+        assert_eq!((one[0].dns_name.as_str(), one[0].email_domain.as_str()), ("a.example.com", "example.com"));
+        assert_eq!(chosen("example.net", "x@example.net").unwrap()[0].dns_name, "*.example.net");
+        for (domain, email) in [("example.org", "x@example.org"), ("example.com", "x"), ("a b", "x@example.com")] {
+            assert!(chosen(domain, email).is_err(), "{domain} {email}");
+        }
     }
 
     #[test]

@@ -2,9 +2,9 @@
 
 use std::{future::Future, path::Path, time::Duration};
 
-use comfy_table::{ContentArrangement, Table, presets};
+use certcentral::{OrderId, OrderStatus};
 use dcv_core::{
-    Dcv, Error, Outcome, RunId,
+    Dcv, Error, Outcome, Purpose, RunId,
     certificate::{CERT_FILE, CHAIN_FILE, FULLCHAIN_FILE, KEY_FILE},
     journal::{Journal, JournalError, SqliteJournal, Stamped, Which},
     name::DnsName,
@@ -19,38 +19,93 @@ use crate::{
     args,
     config::Config,
     exit::{Code, Failure, Result},
-    request::{Prepared, check_account, discard_key},
+    orders,
+    request::{Prepared, Wanted, check_account, discard_key},
     show::{BOLD, GOOD, Progress, Screen},
+    webhook,
 };
 
 /// Orders, proves, waits, and brings home.
 pub(crate) async fn issue(config: &Config, screen: Screen, args: &args::Issue) -> Result<Code> {
-    let mut prepared = Prepared::new(config, args)?;
+    let wanted = Wanted::order(config, &args.names, &args.order).await?;
+    certificate(config, screen, wanted, &args.certificate).await
+}
+
+/// The successor of an order.
+pub(crate) async fn renew(config: &Config, screen: Screen, args: &args::account::Renew) -> Result<Code> {
+    let earlier = orders::find(&config.client().await?, &args.of).await?;
+    if earlier.is_renewed == Some(true) {
+        screen.warn(format!("order {} has been renewed before; this one will be one more", earlier.id));
+    }
+    let wanted = Wanted::renewal(config, &earlier, &args.names, &args.order).await?;
+    certificate(config, screen, wanted, &args.certificate).await
+}
+
+/// A reissue or, with another purpose, a duplicate of an order.
+pub(crate) async fn again(
+    config: &Config,
+    screen: Screen,
+    args: &args::account::Again,
+    purpose: fn(OrderId) -> Purpose,
+) -> Result<Code> {
+    let earlier = orders::find(&config.client().await?, &args.of).await?;
+    let purpose = purpose(earlier.id);
+    if earlier.status != OrderStatus::Issued {
+        let message =
+            format!("order {} is {}; a {} needs one that is issued", earlier.id, earlier.status, purpose.name());
+        return Err(Failure::usage("order", message));
+    }
+    certificate(config, screen, Wanted::again(purpose, &earlier, &args.names)?, &args.certificate).await
+}
+
+async fn certificate(config: &Config, screen: Screen, wanted: Wanted, args: &args::Certificate) -> Result<Code> {
+    let prepared = Prepared::new(config, wanted, args)?;
+    carry_out(config, screen, prepared, &args.way).await
+}
+
+/// Does what was asked for, from the first check to the last word.
+pub(crate) async fn carry_out(
+    config: &Config,
+    screen: Screen,
+    mut prepared: Prepared,
+    way: &args::Way,
+) -> Result<Code> {
+    let dns = config.dns()?;
+    let router = config.router(&prepared.request.names, &way.provider, &dns).await?;
+    let client = config.client().await?;
+    check_account(&client, &prepared.request).await?;
     for (name, wildcard) in &prepared.covered {
         screen.note(format!("note: {name} is covered by {wildcard} already"));
     }
-    let dns = config.dns()?;
-    let router = config.router(&prepared.request.names, &args.provider, &dns).await?;
-    let client = config.client().await?;
-    check_account(&client, &prepared.request).await?;
+    let free_name = prepared.free_name();
+    let offer = || {
+        if let Some(name) = &free_name {
+            screen.note(format!("note: {name} would cost nothing more, now or by `dcv reissue ORDER --add {name}`"));
+        }
+    };
     let progress = screen.progress(false);
     let builder =
-        Dcv::builder(client).router(router).dns(dns).settings(config.settings(args.wait)).observer(progress.observer());
-    if args.dry_run {
+        Dcv::builder(client).router(router).dns(dns).settings(config.settings(way.wait)).observer(progress.observer());
+    if way.dry_run {
         let plan = builder.build().await?.plan(&prepared.request).await?;
         let places: Vec<String> =
             plan.places.iter().map(|p| format!("  {} in {} ({})", p.target, p.within, p.provider)).collect();
-        let order = serde_json::to_string_pretty(&plan.order).unwrap_or_default();
-        let text = format!(
-            "to be proved: {}\nproofs would go to:\n{}\norder for {}:\n{order}\nnothing was ordered or changed",
-            plan.domains.join(", "),
-            places.join("\n"),
-            plan.product
-        );
-        screen.result(text, json!({ "result": "plan", "plan": plan }));
+        let mut lines = vec![format!("to be proved: {}", plan.domains.join(", "))];
+        match prepared.request.method.proof_kind() {
+            Some(_) => lines.push(format!("proofs would go to:\n{}", places.join("\n"))),
+            None => lines.push("by mails that somebody answers".to_owned()),
+        }
+        if let Some(order) = &plan.order {
+            let order = serde_json::to_string_pretty(order).unwrap_or_default();
+            lines.push(format!("{} for {}:\n{order}", prepared.request.purpose.name(), plan.product));
+        }
+        lines.push("nothing was ordered or changed".to_owned());
+        offer();
+        screen.result(lines.join("\n"), json!({ "result": "plan", "purpose": prepared.request.purpose, "plan": plan }));
         return Ok(Code::Done);
     }
     let dcv = builder.journal_at(config.journal()).build().await?;
+    let _listener = webhook::listen(config, &dcv).await?;
     prepared.write_key()?;
     let undo = prepared.undo();
     let result = interruptible(dcv.issue(prepared.request)).await;
@@ -63,7 +118,9 @@ pub(crate) async fn issue(config: &Config, screen: Screen, args: &args::Issue) -
             _ => Err(Failure::new(Code::Interrupted, "nothing was ordered")),
         };
     };
-    conclude(&dcv, screen, &run, result).await
+    let code = conclude(&dcv, screen, &run, result).await?;
+    offer();
+    Ok(code)
 }
 
 /// Goes on with runs where they were left, all at once.
@@ -81,6 +138,7 @@ pub(crate) async fn resume(config: &Config, screen: Screen, args: &args::Resume)
     };
     let progress = screen.progress(runs.len() > 1);
     let dcv = take_up(config, journal, &runs, &args.provider, args.wait, &progress).await?;
+    let _listener = webhook::listen(config, &dcv).await?;
     let results = interruptible(join_all(runs.iter().map(|run| dcv.resume(run)))).await;
     progress.end();
     let Some(results) = results else {
@@ -144,30 +202,33 @@ pub(crate) async fn status(config: &Config, screen: Screen, args: &args::Status)
         return Ok(Code::Done);
     }
     let rows: Vec<Value> = known.iter().map(|(run, entries)| describe(run, entries)).collect();
-    if known.is_empty() {
-        screen.result(if args.all { "no runs" } else { "no open runs" }, json!({ "runs": rows }));
-        return Ok(Code::Done);
-    }
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header(["RUN", "ORDER", "NAMES", "STAGE", "WHO MUST ACT"].map(|head| screen.on_out(BOLD, head)));
-    for (run, entries) in &known {
-        let order = run.order_id.map_or_else(|| "-".to_owned(), |id| id.to_string());
-        table.add_row([run.id.to_string(), order, names(run), run.stage().to_owned(), who_must_act(run, entries)]);
-    }
-    screen.result(table.trim_fmt(), json!({ "runs": rows }));
+    let table: Vec<Vec<String>> = known
+        .iter()
+        .map(|(run, entries)| {
+            let order = run.order_id.map_or_else(|| "-".to_owned(), |id| id.to_string());
+            vec![run.id.to_string(), order, names(run), run.stage().to_owned(), who_must_act(run, entries)]
+        })
+        .collect();
+    let nothing = if args.all { "no runs" } else { "no open runs" };
+    screen.table(&["RUN", "ORDER", "NAMES", "STAGE", "WHO MUST ACT"], &table, nothing, json!({ "runs": rows }));
     Ok(Code::Done)
 }
 
 // ---- parts
 
 /// The journal, unless there is none yet: looking must not make one.
-async fn open_journal(config: &Config) -> Result<Option<SqliteJournal>> {
+pub(crate) async fn open_journal(config: &Config) -> Result<Option<SqliteJournal>> {
     let path = config.journal();
     if !path.exists() {
         return Ok(None);
     }
     Ok(Some(SqliteJournal::open(path).await?))
+}
+
+/// The names of a run of the journal.
+pub(crate) async fn names_of_run(journal: &SqliteJournal, id: &RunId) -> Result<Vec<DnsName>> {
+    let run = Run::fold(id.clone(), &journal.read(id).await?).ok_or_else(|| JournalError::Unknown(id.clone()))?;
+    Ok(run.request.names)
 }
 
 /// Everything that is needed to work on runs of the journal.
@@ -181,8 +242,7 @@ async fn take_up(
 ) -> Result<Dcv> {
     let mut names: Vec<DnsName> = Vec::new();
     for id in runs {
-        let run = Run::fold(id.clone(), &journal.read(id).await?).ok_or_else(|| JournalError::Unknown(id.clone()))?;
-        names.extend(run.request.names);
+        names.extend(names_of_run(&journal, id).await?);
     }
     let dns: Dns = config.dns()?;
     let router = config.router(&names, providers, &dns).await?;
@@ -243,6 +303,16 @@ async fn conclude(dcv: &Dcv, screen: Screen, run: &RunId, result: Option<dcv_cor
             );
             Ok(left_behind(screen, run, &issued.left_behind))
         }
+        Some(Ok(Outcome::Validated(validated))) => {
+            let text = format!("{} {}", screen.on_out(GOOD, "validated:"), validated.domains.join(", "));
+            screen.result(
+                text,
+                json!({
+                    "result": "validated", "run": run, "domains": validated.domains, "left_behind": validated.left_behind,
+                }),
+            );
+            Ok(left_behind(screen, run, &validated.left_behind))
+        }
         Some(Ok(Outcome::Waiting(waiting))) => {
             let order_id = find(dcv, run).await.and_then(|run| run.order_id);
             screen.result(
@@ -301,7 +371,7 @@ fn files(dir: &Path) -> Value {
 }
 
 /// The graver of two ends: failures before waiting, waiting before leftovers.
-fn worse(one: Code, other: Code) -> Code {
+pub(crate) fn worse(one: Code, other: Code) -> Code {
     let rank = |code: Code| match code {
         Code::Done => 0,
         Code::LeftBehind => 1,
@@ -344,6 +414,7 @@ fn describe(run: &Run, entries: &[Stamped]) -> Value {
         "stage": run.stage(),
         "who_must_act": who_must_act(run, entries),
         "waiting": waiting,
+        "purpose": run.request.purpose,
         "product": run.request.product,
         "names": run.request.names,
         "method": run.request.method,
@@ -366,12 +437,16 @@ fn in_full(screen: Screen, run: &Run, entries: &[Stamped]) -> String {
     say("to act", who_must_act(run, entries));
     say("began", run.began.to_string());
     say("names", run.request.names.iter().map(DnsName::as_str).collect::<Vec<_>>().join(", "));
-    say("product", run.request.product.clone());
+    say("purpose", run.request.purpose.name().to_owned());
+    if run.request.purpose.has_certificate() {
+        say("product", run.request.product.clone());
+    }
     say("method", run.request.method.to_string());
     say("order", run.order_id.map_or_else(|| "none yet".to_owned(), |id| id.to_string()));
     for challenge in run.challenges.iter().flatten() {
         let state = if run.accepted.contains(&challenge.domain) { "accepted" } else { "open" };
-        say(&challenge.domain, format!("{state}: {}", challenge.proof));
+        let proof = challenge.proof.as_ref().map_or_else(|| "a mail to be answered".to_owned(), ToString::to_string);
+        say(&challenge.domain, format!("{state}: {proof}"));
     }
     for proof in &run.shown {
         say("out there", proof.to_string());

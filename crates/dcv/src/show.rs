@@ -13,6 +13,7 @@ use std::{
 };
 
 use anstyle::{AnsiColor, Style};
+use comfy_table::{ContentArrangement, Table, presets};
 use dcv_core::{Event, Observer, RunId, propagation::Sight};
 use dcv_provider::{Descriptor, Proof, dns::is_within};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -75,6 +76,52 @@ impl Screen {
         } else {
             line(std::io::stdout(), text);
         }
+    }
+
+    /// A list: a table for people, one JSON object.
+    pub(crate) fn table(self, head: &[&str], rows: &[Vec<String>], nothing: &str, json: impl Serialize) {
+        if rows.is_empty() {
+            return self.result(nothing, json);
+        }
+        let mut table = Table::new();
+        table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+        table.set_header(head.iter().map(|head| self.on_out(BOLD, head)));
+        for row in rows {
+            table.add_row(row);
+        }
+        self.result(table.trim_fmt(), json);
+    }
+
+    /// What is known of one thing, line by line; lines without a text are left out.
+    pub(crate) fn facts(self, facts: &[(&str, String)], json: impl Serialize) {
+        let lines = facts.iter().filter(|(_, text)| !text.is_empty());
+        let lines: Vec<String> =
+            lines.map(|(label, text)| format!("{} {text}", self.on_out(BOLD, format!("{label:<16}")))).collect();
+        self.result(lines.join("\n"), json);
+    }
+
+    /// The same list as CSV (RFC 4180).
+    pub(crate) fn csv(head: &[&str], rows: &[Vec<String>]) {
+        let field = |text: &str| {
+            let quoted = text.contains([',', '"', '\n', '\r']);
+            if quoted { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_owned() }
+        };
+        let head = head.iter().map(|text| field(&text.to_lowercase())).collect::<Vec<_>>().join(",");
+        let rows = rows.iter().map(|row| row.iter().map(|text| field(text)).collect::<Vec<_>>().join(","));
+        let lines: Vec<String> = std::iter::once(head).chain(rows).collect();
+        line(std::io::stdout(), lines.join("\r\n"));
+    }
+
+    /// Whether to go on. Without a terminal nobody can be asked, and the answer is no.
+    pub(crate) fn confirm(self, question: &str) -> bool {
+        if self.json || !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+            return false;
+        }
+        let mut err = std::io::stderr();
+        let _ = write!(err, "{question} [y/N] ");
+        let _ = err.flush();
+        let mut answer = String::new();
+        std::io::stdin().read_line(&mut answer).is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")
     }
 
     /// A word on the way: stderr, and not where only results are wanted.
@@ -211,6 +258,12 @@ impl Progress {
     }
 }
 
+/// What an event says, in lines, to those who keep no board of their own.
+pub(crate) fn words_of(run: &RunId, event: &Event) -> Vec<String> {
+    // What each server shows is only of interest beside what it showed before.
+    if matches!(event, Event::Observed { .. }) { Vec::new() } else { words(run, event, &Board::default()) }
+}
+
 /// What an event says, in lines. The words are stable: scripts may look for them.
 fn words(run: &RunId, event: &Event, board: &Board) -> Vec<String> {
     match event {
@@ -240,6 +293,7 @@ fn words(run: &RunId, event: &Event, board: &Board) -> Vec<String> {
         Event::Downloaded { serial, not_after } => {
             vec![format!("downloaded: serial {serial}, valid until {not_after}; key and names are right")]
         }
+        Event::Deployed { command, seconds } => vec![format!("deployed by `{command}` in {seconds:.1} s")],
         Event::Stored { dir } => vec![format!("stored in {}", dir.display())],
         Event::Retracted { proof } => vec![format!("removed again: {proof}")],
         Event::Trouble { message } => vec![message.clone()],

@@ -43,6 +43,7 @@ async fn main() {
         "{:<34} {:>5} {:>9} {:>9} {:>9} {:>8} {:>8}",
         "", "names", "wall s", "cpu s", "RSS MiB", "UPDATEs", "queries"
     );
+    plugin_calls().await;
     for count in counts {
         let ours = median(repeat(async || whole_run(count).await).await);
         row("dcv issue, order to files", count, &ours);
@@ -67,6 +68,40 @@ async fn main() {
             );
         }
     }
+}
+
+/// What the boundary of a plugin costs: the same call of the example in C (it only answers), in this process and in its own.
+async fn plugin_calls() {
+    const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+    const CALLS: u32 = 2000;
+    let dir = folder();
+    let library = dir.path().join("libledger.so");
+    let mut cc = Command::new("cc");
+    cc.args(["-shared", "-fPIC", "-O2", "-I"]).arg(format!("{ROOT}/crates/dcv-plugin/include")).arg("-o").arg(&library);
+    assert!(cc.arg(format!("{ROOT}/examples/plugin-c/plugin.c")).status().expect("cc").success());
+    let config = serde_json::json!({ "file": dir.path().join("ledger") });
+    let proofs = [Proof::Txt { name: "_dnsauth.example.com".to_owned(), value: "v".repeat(32) }];
+    let per_call = async |provider: &dyn DcvProvider| {
+        let mut walls = Vec::new();
+        for _ in 0..CALLS {
+            let began = Instant::now();
+            provider.preflight(&proofs).await.expect("an answer");
+            walls.push(began.elapsed());
+        }
+        walls.sort();
+        walls[walls.len() / 2]
+    };
+    let plugin = dcv_plugin::Plugin::load(&library, None).expect("loaded");
+    let loaded = per_call(&plugin.open(config.clone()).await.expect("opened")).await;
+    let program = std::env::current_exe().expect("our own path").with_file_name("dcv");
+    let host = vec![program.into(), "plugin".into(), "host".into(), library.into()];
+    let isolated = per_call(&dcv_plugin::Isolated::start(host, config).await.expect("started")).await;
+    println!(
+        "plugin call, median of {CALLS}: {:.1} us in this process, {:.1} us in its own (ratio {:.1})\n",
+        loaded.as_secs_f64() * 1e6,
+        isolated.as_secs_f64() * 1e6,
+        isolated.as_secs_f64() / loaded.as_secs_f64()
+    );
 }
 
 async fn repeat(mut measure: impl AsyncFnMut() -> Cost) -> Vec<Cost> {

@@ -1,30 +1,16 @@
-//! After issue: downloads, chains, the lists of reissues and duplicates, and revocation.
+//! After issue: downloads and chains.
 
 use axum::{
     Extension,
-    body::Bytes,
-    extract::{Path, State},
+    extract::{Path, RawQuery, State},
 };
 use serde_json::{Value, json};
 
-use super::{
-    Answer, ApiError, Caller, Sandbox, WrongPem, bad_request, created, file,
-    input::Input,
-    no_content, not_found, ok,
-    orders::{days_remaining, platform},
-    organizations::user,
-};
+use super::{Answer, ApiError, Sandbox, WrongPem, bad_request, file, no_content, not_found, ok, query::Query};
 use crate::{
-    account::Role,
     ca,
-    clock::{date, stamp},
-    state::{Certificate, Issue, Kind, Order, Request, RequestKind, State as Files, life::Shared},
+    state::{Certificate, Issue, life::Shared},
 };
-
-/// PEM as the API puts it into JSON: `\r\n` at every line's end.
-fn crlf(pem: &str) -> String {
-    pem.lines().flat_map(|line| [line.trim_end(), "\r\n"]).collect()
-}
 
 /// A certificate as chains list it.
 fn link(pem: &str) -> Value {
@@ -33,22 +19,50 @@ fn link(pem: &str) -> Value {
         let certificate = pem.parse_x509().ok()?;
         certificate.subject().iter_common_name().next()?.as_str().ok().map(str::to_owned)
     });
-    json!({ "subject_common_name": name, "pem": crlf(pem) })
+    json!({ "subject_common_name": name, "pem": ca::crlf(pem) })
+}
+
+/// An intermediate as "List intermediates" has it.
+fn described(id: String, pem: &str) -> Value {
+    let mut row = link(pem);
+    row["id"] = json!(id);
+    let Ok((_, parsed)) = x509_parser::pem::parse_x509_pem(pem.as_bytes()) else { return row };
+    let Ok(certificate) = parsed.parse_x509() else { return row };
+    let moment = |time: x509_parser::time::ASN1Time| {
+        let at = jiff::Timestamp::from_second(time.timestamp()).unwrap_or_default();
+        at.strftime("%Y-%m-%d %H:%M:%S").to_string()
+    };
+    let first = |mut names: Vec<&str>| names.drain(..).next().unwrap_or_default().to_owned();
+    let names = |name: &x509_parser::x509::X509Name<'_>| {
+        first(name.iter_common_name().filter_map(|name| name.as_str().ok()).collect())
+    };
+    let organization = certificate.subject().iter_organization().filter_map(|name| name.as_str().ok()).collect();
+    row["subject_org_name"] = json!(first(organization));
+    row["issuer_common_name"] = json!(names(certificate.issuer()));
+    row["valid_from"] = json!(moment(certificate.validity().not_before));
+    row["valid_to"] = json!(moment(certificate.validity().not_after));
+    row["serial_number"] = json!(ca::hex(certificate.raw_serial()));
+    row["thumbprint"] = json!(ca::thumbprint(&parsed.contents));
+    row["signature_hash"] = json!("SHA256");
+    row["is_private"] = json!("0");
+    row
 }
 
 /// Leaf, intermediate and root, as in an immediate issuance.
-pub(super) fn chain_of(shared: &Shared, issue: &Issue) -> Value {
+pub(super) fn chain_of(shared: &Shared, certificate: &Certificate, issue: &Issue) -> Value {
     let ca = &shared.authority;
-    json!([link(&issue.pem), link(ca.intermediate_pem()), link(ca.root_pem())])
+    json!([link(&issue.pem), link(ca.issuing_with(&certificate.ca).pem()), link(ca.root_pem())])
 }
 
 pub(super) async fn chain(State(shared): Sandbox, Path(id): Path<String>) -> Answer {
-    issued(&shared, &id)?;
-    ok(json!({ "intermediates": [link(shared.authority.intermediate_pem()), link(shared.authority.root_pem())] }))
+    // With the leaf: clients in use make their certificate file of this answer alone.
+    let (certificate, issue) = issued(&shared, &id)?;
+    ok(json!({ "intermediates": chain_of(&shared, &certificate, &issue) }))
 }
 
 pub(super) async fn intermediates(State(shared): Sandbox) -> Answer {
-    ok(json!({ "intermediates": [link(shared.authority.intermediate_pem())] }))
+    let all = shared.authority.issuing().iter().map(|one| described(one.id(), one.pem()));
+    ok(json!({ "intermediates": all.collect::<Value>() }))
 }
 
 /// An issued certificate by id or serial number.
@@ -73,7 +87,7 @@ fn send(
     format: &str,
     wrong: Option<Extension<WrongPem>>,
 ) -> Answer {
-    let intermediate = shared.authority.intermediate_pem();
+    let intermediate = shared.authority.issuing_with(&certificate.ca).pem();
     let mut leaf = issue.pem.clone();
     if wrong.is_some() {
         // Some other certificate of the account, as clients have seen happen; the intermediate if there is none.
@@ -124,13 +138,26 @@ pub(super) async fn download_format(
     send(&shared, &issued(&shared, &id)?, &format, wrong)
 }
 
+/// The primary certificate of an order, or the duplicate with this `sub_id`; as `format_type` says.
 pub(super) async fn download_order(
     State(shared): Sandbox,
     Path(id): Path<String>,
+    RawQuery(query): RawQuery,
     wrong: Option<Extension<WrongPem>>,
 ) -> Answer {
-    let found = issued_of_order(&shared, &id)?;
-    send(&shared, &found, format_of(found.0.server_platform), wrong)
+    let query = Query::parse(query.as_deref());
+    let found = match query.number("sub_id").filter(|sub| *sub != 0) {
+        None => issued_of_order(&shared, &id)?,
+        Some(sub) => {
+            let order = shared.read(|state, _| state.find_order(&id).cloned()).ok_or_else(|| not_found("order"))?;
+            let at = usize::try_from(sub).unwrap_or(usize::MAX) - 1;
+            let copy = order.duplicates().nth(at).cloned().ok_or_else(|| not_found("certificate"))?;
+            let issue = copy.issued.clone().ok_or_else(|| not_found("certificate"))?;
+            (copy, issue)
+        }
+    };
+    let format = query.get("format_type").unwrap_or_else(|| format_of(found.0.server_platform));
+    send(&shared, &found, format, wrong)
 }
 
 pub(super) async fn download_order_format(
@@ -141,127 +168,28 @@ pub(super) async fn download_order_format(
     send(&shared, &issued_of_order(&shared, &id)?, &format, wrong)
 }
 
-pub(super) async fn reissues(State(shared): Sandbox, Path(id): Path<String>) -> Answer {
-    listed(&shared, &id, Kind::Reissue)
+pub(super) async fn archive(State(shared): Sandbox, Path(id): Path<String>) -> Answer {
+    set_archived(&shared, &id, true)
 }
 
-pub(super) async fn duplicates(State(shared): Sandbox, Path(id): Path<String>) -> Answer {
-    listed(&shared, &id, Kind::Duplicate)
+pub(super) async fn unarchive(State(shared): Sandbox, Path(id): Path<String>) -> Answer {
+    set_archived(&shared, &id, false)
 }
 
-fn listed(shared: &Shared, reference: &str, kind: Kind) -> Answer {
-    let order = shared.read(|state, _| state.find_order(reference).cloned()).ok_or_else(|| not_found("order"))?;
-    let now = shared.clock.now();
-    let items = order.certificates.iter().filter(|one| one.kind == kind).map(|one| {
-        let mut item = json!({
-            "id": one.id, "common_name": one.common_name, "dns_names": one.dns_names, "status": one.status,
-            "date_created": stamp(one.created), "csr": one.csr, "key_size": one.key_size, "user_id": order.user,
-            "email": "user@example.com", "firstname": "Sandbox", "lastname": "User",
-        });
-        if kind == Kind::Duplicate {
-            item["archived"] = json!("0");
-            item["server_platform"] = platform(one.server_platform);
-            item["signature_hash"] = json!(one.signature_hash);
-            item["ca_cert_id"] = json!(shared.authority.intermediate_id());
-            item["sub_id"] = json!("1");
-        } else {
-            item["archived"] = json!(0);
-            item["receipt_id"] = json!("0");
-            item["purchased_dns_names"] = json!("0");
-            item["purchased_wildcard_names"] = json!("0");
+/// Takes a certificate out of the lists of reissues and duplicates, or puts it back.
+fn set_archived(shared: &Shared, reference: &str, archived: bool) -> Answer {
+    shared.write(|state, _| {
+        let found = state.find_certificate(reference).map(|(order, one)| (order.id, one.id));
+        let (order, id) = found.ok_or_else(|| not_found("certificate"))?;
+        let order = state.orders.get_mut(&order).ok_or_else(|| not_found("certificate"))?;
+        if archived && order.shown().id == id {
+            let message = "The primary certificate on an order cannot be archived.";
+            return Err(bad_request("cannot_archive_primary_certificate", message));
         }
-        if let Some(issue) = &one.issued {
-            item["thumbprint"] = json!(issue.thumbprint);
-            item["serial_number"] = json!(issue.serial);
-            item["date_issued"] = json!(stamp(issue.at));
-            item["valid_from"] = json!(date(issue.not_before));
-            item["valid_till"] = json!(date(issue.not_after));
-            item["days_remaining"] = json!(days_remaining(issue.not_after, now));
+        for certificate in order.certificates.iter_mut().filter(|one| one.id == id) {
+            certificate.archived = archived;
         }
-        item
-    });
-    ok(json!({ "certificates": items.collect::<Value>() }))
-}
-
-pub(super) async fn revoke(
-    State(shared): Sandbox,
-    Extension(caller): Extension<Caller>,
-    Path(id): Path<String>,
-    body: Bytes,
-) -> Answer {
-    let found = shared.read(|state, _| state.find_certificate(&id).map(|(order, one)| (order.clone(), one.id)));
-    let (order, certificate) = found.ok_or_else(|| not_found("certificate"))?;
-    ask_to_revoke(&shared, &caller, &order, vec![certificate], &body)
-}
-
-pub(super) async fn revoke_order(
-    State(shared): Sandbox,
-    Extension(caller): Extension<Caller>,
-    Path(id): Path<String>,
-    body: Bytes,
-) -> Answer {
-    let order = shared.read(|state, _| state.find_order(&id).cloned()).ok_or_else(|| not_found("order"))?;
-    // No certificate named means all of the order.
-    ask_to_revoke(&shared, &caller, &order, Vec::new(), &body)
-}
-
-fn ask_to_revoke(shared: &Shared, Caller(key): &Caller, order: &Order, certificates: Vec<u64>, body: &Bytes) -> Answer {
-    const REASONS: [&str; 5] =
-        ["unspecified", "keyCompromise", "affiliationChanged", "superseded", "cessationOfOperation"];
-    let input = Input::optional(body)?;
-    let reason = input.text("revocation_reason").unwrap_or("unspecified");
-    if !REASONS.contains(&reason) {
-        return Err(bad_request("invalid_revocation_reason", &format!("The reason '{reason}' is not known.")));
-    }
-    let meant = |one: &&Certificate| certificates.is_empty() || certificates.contains(&one.id);
-    if order.status == "reissue_pending" || !order.certificates.iter().filter(meant).any(|one| one.status == "issued") {
-        return Err(bad_request(
-            "cannot_revoke",
-            "Only an issued certificate without a pending reissue can be revoked.",
-        ));
-    }
-    if input.flag("skip_approval") && key.role == Role::Administrator {
-        shared.write(|state, now| revoke_now(state, order.id, &certificates, now));
-        return no_content();
-    }
-    let comments = input.text("comments").or(input.text("comment")).unwrap_or_default().to_owned();
-    let body = shared.write(|state, now| {
-        let id = state.next_id();
-        let request = Request {
-            id,
-            kind: RequestKind::Revoke,
-            status: "pending".to_owned(),
-            date: now,
-            processed: None,
-            requester: key.user_id,
-            processor: None,
-            order: order.id,
-            certificates,
-            comments: comments.clone(),
-            processor_comment: String::new(),
-        };
-        state.requests.insert(id, request);
-        if let Some(order) = state.orders.get_mut(&order.id) {
-            order.requests.push(id);
-        }
-        json!({
-            "id": id, "date": stamp(now), "type": "revoke", "status": "pending", "requester": user(key.user_id),
-            "comments": comments,
-        })
-    });
-    created(body)
-}
-
-/// Revokes these certificates of the order; none named means all, and then the order is revoked too.
-pub(super) fn revoke_now(state: &mut Files, order: u64, certificates: &[u64], now: jiff::Timestamp) {
-    let Some(order) = state.orders.get_mut(&order) else { return };
-    let all = certificates.is_empty();
-    for one in &mut order.certificates {
-        if one.status == "issued" && (all || certificates.contains(&one.id)) {
-            "revoked".clone_into(&mut one.status);
-        }
-    }
-    if all {
-        order.set_status("revoked", now);
-    }
+        Ok(())
+    })?;
+    no_content()
 }

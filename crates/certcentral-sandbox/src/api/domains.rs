@@ -344,12 +344,18 @@ fn set_active(shared: &Shared, id: &str, active: bool) -> Answer {
 }
 
 pub(super) async fn methods() -> Answer {
-    let methods = DcvMethod::ALL.map(|method| json!({ "name_id": method.text(), "description": method.text() }));
+    let methods = DcvMethod::ALL.map(|method| json!({
+        "name_id": method.text(), "name": method.text(), "display_name": method.text(), "description": method.text(),
+        "default": method == DcvMethod::Email,
+    }));
     ok(json!({ "methods": methods }))
 }
 
 pub(super) async fn types() -> Answer {
     let types =
-        TYPES.map(|kind| json!({ "type": kind, "name": kind.to_uppercase(), "description": description(kind) }));
+        TYPES.map(|kind| json!({
+        "type": kind, "name": kind.to_uppercase(), "description": description(kind),
+        "requires_user": matches!(kind, "ev" | "ev_cs" | "cs"), "requires_dcv": matches!(kind, "ov" | "ev" | "smime"),
+    }));
     ok(json!({ "validation_types": types }))
 }

@@ -47,8 +47,19 @@ impl Input {
         value.as_i64().or_else(|| value.as_str()?.trim().parse().ok())
     }
 
+    /// An id; 0 is nobody's, and how some clients write none.
     pub(crate) fn id(&self, path: &str) -> Option<u64> {
-        self.number(path).and_then(|number| u64::try_from(number).ok())
+        self.number(path).and_then(|number| u64::try_from(number).ok()).filter(|id| *id != 0)
+    }
+
+    /// The same body, with numbers turned into texts where texts are meant: post codes, telephone numbers.
+    pub(crate) fn with_texts(mut self, fields: &[&str]) -> Self {
+        for field in fields {
+            if let Some(value) = self.0.get_mut(*field).filter(|value| value.is_number()) {
+                *value = Value::String(value.to_string());
+            }
+        }
+        self
     }
 
     pub(crate) fn flag(&self, path: &str) -> bool {

@@ -1,5 +1,5 @@
-//! Following an order: info, lists, status changes, validation status, the order's random value and its check, and
-//! cancelling. ("Order info", "List orders", "Status change list", "Order validation status", "Check DCV" of the API.)
+//! Following an order: info, validation status, the order's random value and its check, and cancelling. ("Order info",
+//! "Order validation status", "Check DCV" of the API.)
 
 use std::sync::Arc;
 
@@ -17,22 +17,20 @@ use super::{
     Answer, ApiError, Caller, Sandbox, UNEXPLAINED, bad_request,
     input::Input,
     no_content, not_found, ok,
-    organizations::{product_brief, user, validations},
+    organizations::{person, user, validations},
     placing::{invalid_method, method_of},
-    query::{Fields, Query},
+    products::product_brief,
+    query::Query,
 };
 use crate::{
-    account::{CheckAnswer, IdType, NoChanges, Validation},
-    clock::{date, later, parse_mountain, stamp},
+    account::{CheckAnswer, Contact, IdType, Validation},
+    clock::{date, stamp},
     names,
     state::{
         Certificate, DcvMethod, Kind, Order, State as Files, Token,
         life::{Check, Settled, Shared},
     },
 };
-
-/// Longest window of status-changes, in seconds.
-const WEEK: u64 = 7 * 86_400;
 
 /// The order's id for a reference by id, thumbprint or serial number.
 fn find(shared: &Shared, reference: &str) -> Result<Order, ApiError> {
@@ -51,7 +49,7 @@ fn set(map: &mut Map<String, Value>, key: &str, value: impl Into<Value>) {
 }
 
 /// The `certificate` of order info.
-fn certificate(one: &Certificate, organization: u64, now: Timestamp) -> Map<String, Value> {
+pub(super) fn certificate(one: &Certificate, organization: u64, now: Timestamp) -> Map<String, Value> {
     let mut map = Map::new();
     if one.status != "needs_approval" {
         set(&mut map, "id", one.id);
@@ -69,7 +67,10 @@ fn certificate(one: &Certificate, organization: u64, now: Timestamp) -> Map<Stri
     set(&mut map, "date_created", stamp(one.created));
     set(&mut map, "csr", one.csr.clone());
     set(&mut map, "organization", json!({ "id": organization }));
-    set(&mut map, "organization_units", json!([]));
+    set(&mut map, "organization_units", one.units.clone());
+    if let Some(profile) = &one.profile {
+        set(&mut map, "profile_option", profile.clone());
+    }
     set(&mut map, "server_platform", platform(one.server_platform));
     set(&mut map, "signature_hash", one.signature_hash.clone());
     set(&mut map, "key_size", one.key_size);
@@ -98,8 +99,8 @@ fn full(shared: &Shared, state: &Files, order: &Order, caa: bool, now: Timestamp
     set(&mut map, "id", order.id);
     let mut shown = certificate(order.shown(), order.organization, now);
     if order.shown().issued.is_some() {
-        let ca = &shared.authority;
-        set(&mut shown, "ca_cert", json!({ "id": ca.intermediate_id(), "name": ca.intermediate_name() }));
+        let ca = shared.authority.issuing_with(&order.shown().ca);
+        set(&mut shown, "ca_cert", json!({ "id": ca.id(), "name": ca.name() }));
     }
     set(&mut map, "certificate", shown);
     set(&mut map, "status", order.status.clone());
@@ -111,10 +112,9 @@ fn full(shared: &Shared, state: &Files, order: &Order, caa: bool, now: Timestamp
     }
     set(&mut map, "date_created", stamp(order.created));
     set(&mut map, "order_valid_till", date(order.valid_till));
-    set(&mut map, "validity_years", years(order));
     if let Some(organization) = state.organizations.get(&order.organization) {
         let mut brief = json!({
-            "id": organization.id, "name": organization.name, "display_name": organization.name,
+            "id": organization.id, "name": organization.name, "display_name": organization.display_name(),
             "is_active": organization.active, "city": organization.city, "state": organization.state,
             "country": organization.country,
         });
@@ -127,16 +127,20 @@ fn full(shared: &Shared, state: &Files, order: &Order, caa: bool, now: Timestamp
     set(&mut map, "auto_renew", 0);
     set(&mut map, "auto_reissue", 0);
     map.extend(order.echo.clone());
-    set(&mut map, "container", container());
+    set(&mut map, "validity_years", years(order));
+    set(&mut map, "container", container_of(order));
     if let Some(product) = shared.config.product(&order.product) {
         set(&mut map, "product", product_brief(product));
     }
-    let contact = json!({
-        "first_name": "Sandbox", "last_name": "User", "email": "user@example.com", "job_title": "Engineer",
-        "telephone": "801-555-0100",
-    });
-    set(&mut map, "organization_contact", contact.clone());
-    set(&mut map, "technical_contact", contact);
+    let organization = state.organizations.get(&order.organization);
+    let named = |kind: &str| order.contacts.iter().find(|(known, _)| known == kind).map(|(_, contact)| contact.clone());
+    let contact = named("organization_contact").or(organization.and_then(|one| one.contact.clone()));
+    let contact = contact.unwrap_or_else(|| Contact::user(0, order.user));
+    // The technical contact is the organization's unless the order names another.
+    set(&mut map, "technical_contact", person(&named("technical_contact").unwrap_or_else(|| contact.clone())));
+    set(&mut map, "organization_contact", person(&contact));
+    let approvers = organization.map(|one| one.approvers.iter().map(person).collect::<Vec<_>>()).unwrap_or_default();
+    set(&mut map, "verified_contacts", approvers);
     set(&mut map, "user", user(order.user));
     let requests = order.requests.iter().filter_map(|id| state.requests.get(id)).map(|request| {
         json!({
@@ -148,10 +152,7 @@ fn full(shared: &Shared, state: &Files, order: &Order, caa: bool, now: Timestamp
     let notes = order.notes.iter().enumerate().map(|(at, text)| json!({ "id": at + 1, "text": text }));
     set(&mut map, "notes", notes.collect::<Value>());
     set(&mut map, "dcv_method", order.method.text());
-    set(&mut map, "payment_method", "balance");
-    if let Some(method) = order.echo.get("payment_method") {
-        set(&mut map, "payment_method", method.clone());
-    }
+    map.entry("payment_method").or_insert_with(|| json!("balance"));
     let (duplicates, reissues) = counts(order);
     set(&mut map, "allow_duplicates", true);
     set(&mut map, "has_duplicates", duplicates > 0);
@@ -170,11 +171,11 @@ fn full(shared: &Shared, state: &Files, order: &Order, caa: bool, now: Timestamp
     Value::Object(map)
 }
 
-fn years(order: &Order) -> i64 {
+pub(super) fn years(order: &Order) -> i64 {
     (order.valid_till.as_second() - order.created.as_second()).div_euclid(365 * 86_400).max(1)
 }
 
-fn counts(order: &Order) -> (usize, usize) {
+pub(super) fn counts(order: &Order) -> (usize, usize) {
     let of = |kind| order.certificates.iter().filter(|one| one.kind == kind && one.issued.is_some()).count();
     (of(Kind::Duplicate), of(Kind::Reissue))
 }
@@ -184,112 +185,13 @@ pub(super) fn container() -> Value {
     json!({ "id": 1, "parent_id": 0, "name": "Sandbox", "is_active": true })
 }
 
-pub(super) async fn list(State(shared): Sandbox, RawQuery(query): RawQuery) -> Answer {
-    let query = Query::parse(query.as_deref());
-    ok(shared.read(|state, now| {
-        let rows = state.orders.values().map(|order| row(&shared, state, order, now)).collect();
-        query.page("orders", rows)
-    }))
-}
-
-/// One order of the list, and what it can be found by.
-fn row(shared: &Shared, state: &Files, order: &Order, now: Timestamp) -> (Fields, Value) {
-    let shown = order.shown();
-    let mut brief = certificate(shown, order.organization, now);
-    for long in ["csr", "organization", "organization_units", "server_platform", "date_created"] {
-        brief.remove(long);
+/// The division the order named; there is only one, and whatever name it has to the caller is kept.
+fn container_of(order: &Order) -> Value {
+    let mut container = container();
+    if let Some(id) = order.echo.get("container").and_then(|named| named.get("id")) {
+        container["id"] = id.clone();
     }
-    let product = shared.config.product(&order.product);
-    let organization = state.organizations.get(&order.organization);
-    let (duplicates, reissues) = counts(order);
-    let mut item = json!({
-        "id": order.id, "certificate": brief, "status": order.status, "is_renewed": order.renewed,
-        "is_renewal": order.renewal_of.is_some(), "date_created": stamp(order.created),
-        "order_valid_till": date(order.valid_till),
-        "organization": { "id": order.organization, "name": organization.map(|organization| &organization.name) },
-        "validity_years": years(order), "disable_renewal_notifications": false, "container": { "id": 1, "name": "Sandbox" },
-        "product": product.map(product_brief), "product_name_id": order.product, "has_duplicates": duplicates > 0,
-        "duplicates_count": duplicates, "reissues_count": reissues, "price": 0,
-    });
-    if let Some(id) = &order.alternative_id {
-        item["alternative_order_id"] = json!(id);
-    }
-    let issued = order.certificates.iter().filter_map(|one| one.issued.as_ref());
-    let mut fields = Fields::from([
-        ("id", vec![order.id.to_string()]),
-        ("order_id", vec![order.id.to_string()]),
-        ("alternative_order_id", order.alternative_id.iter().cloned().collect()),
-        ("status", vec![order.status.clone()]),
-        ("organization_id", vec![order.organization.to_string()]),
-        ("organization_name", organization.map(|organization| organization.name.clone()).into_iter().collect()),
-        ("product_name_id", vec![order.product.clone()]),
-        ("valid_till", shown.issued.iter().map(|issue| date(issue.not_after)).collect()),
-        ("user_id", vec![order.user.to_string()]),
-        ("common_name", vec![shown.common_name.clone()]),
-        ("domain_name", shown.dns_names.clone()),
-        ("date_created", vec![stamp(order.created)]),
-        ("date_issued", shown.issued.iter().map(|issue| stamp(issue.at)).collect()),
-        ("container_id", vec!["1".to_owned()]),
-        ("is_renewed", vec![u8::from(order.renewed).to_string()]),
-        ("certificate_id", order.certificates.iter().map(|one| one.id.to_string()).collect()),
-        ("serial_number", issued.map(|issue| issue.serial.clone()).collect()),
-        ("origin", vec!["certcentral".to_owned()]),
-    ]);
-    let mut search = shown.dns_names.clone();
-    search.extend([order.id.to_string(), order.status.clone()]);
-    search.extend(order.alternative_id.clone());
-    fields.insert("search", search);
-    (fields, item)
-}
-
-pub(super) async fn status_changes(State(shared): Sandbox, RawQuery(query): RawQuery) -> Answer {
-    let query = Query::parse(query.as_deref());
-    let seconds = query.number("minutes").map(|minutes| minutes.saturating_mul(60));
-    let seconds = match (seconds, query.number("seconds")) {
-        (None, None) => None,
-        (minutes, seconds) => Some(minutes.unwrap_or_default().saturating_add(seconds.unwrap_or_default())),
-    };
-    let too_long = || bad_request("time_frame_too_long", UNEXPLAINED);
-    let now = shared.clock.now();
-    let (from, to) = match (seconds, query.filter("status_last_updated").first()) {
-        (Some(seconds), _) if seconds > WEEK => return Err(too_long()),
-        (Some(seconds), _) => (later(now, -seconds.cast_signed()), now),
-        (None, Some(range)) => {
-            let ends =
-                range.split_once("...").and_then(|(from, to)| Some((parse_mountain(from)?, parse_mountain(to)?)));
-            let (from, to) = ends.ok_or_else(|| {
-                bad_request("invalid_status_last_updated", "The filter must be two dates with '...' between them.")
-            })?;
-            if to.as_second() - from.as_second() > WEEK.cast_signed() {
-                return Err(too_long());
-            }
-            (from, to)
-        }
-        (None, None) => {
-            let message = "One of minutes, seconds or filters[status_last_updated] is required.";
-            return Err(bad_request("missing_time_frame", message));
-        }
-    };
-    let switches = &shared.config.switches;
-    let visible = later(now, -i64::from(switches.status_change_delay_seconds));
-    let changed: Vec<Value> = shared.read(|state, _| {
-        let changed = state
-            .orders
-            .values()
-            .filter(|order| (from..=to).contains(&order.status_changed) && order.status_changed <= visible);
-        let items = changed.map(|order| {
-            let mut item = json!({ "order_id": order.id, "status": order.status });
-            if order.shown().status != "needs_approval" {
-                item["certificate_id"] = json!(order.shown().id);
-            }
-            item
-        });
-        items.collect()
-    });
-    match switches.no_changes {
-        NoChanges::EmptyObject if changed.is_empty() => ok(json!({})),
-        _ => ok(json!({ "orders": changed })),
-    }
+    container
 }
 
 pub(super) async fn validation(State(shared): Sandbox, Path(id): Path<String>) -> Answer {
@@ -314,12 +216,16 @@ pub(super) async fn validation(State(shared): Sandbox, Path(id): Path<String>) -
                 "blacklist_fraud": done, "request_authenticity": done,
             });
             if wanted == "ev" {
+                let known = organization.map(|one| one.approvers.clone()).filter(|known| !known.is_empty());
+                let known = known.unwrap_or_else(|| vec![Contact::user(0, order.user)]);
                 let approval = if order.ev_approved { "approved" } else { "pending" };
-                check["verified_contacts"] = json!([{
-                    "user_id": id(order.user), "name": "Sandbox User", "first_name": "Sandbox", "last_name": "User",
-                    "job_title": "Engineer", "telephone": "801-555-0100", "email": "user@example.com",
-                    "status": approval,
-                }]);
+                let contacts = known.iter().map(|contact| {
+                    let mut item = person(contact);
+                    item["user_id"] = contact.user_id.map_or(Value::Null, &id);
+                    item["status"] = json!(approval);
+                    item
+                });
+                check["verified_contacts"] = contacts.collect();
             }
         }
         let names = order.entries.iter().map(|entry| {
@@ -349,31 +255,22 @@ pub(super) async fn update_status(
     let order = find(&shared, &id)?;
     let input = Input::required(&body)?;
     let status = input.required_text("status")?;
-    if status != "CANCELED" {
+    if !status.eq_ignore_ascii_case("canceled") {
         return Err(bad_request("invalid_status", &format!("The status '{status}' cannot be set.")));
     }
     let note = input.text("note").unwrap_or_default().to_owned();
     shared.write(|state, now| {
         let order = state.orders.get_mut(&order.id).ok_or_else(|| not_found("order"))?;
-        let (status, after) = match order.status.as_str() {
-            "pending" | "waiting_pickup" => ("canceled", "canceled"),
-            "reissue_pending" => ("issued", "canceled"),
-            other => {
-                let message = format!("An order with the status '{other}' cannot be canceled.");
-                return Err(bad_request("invalid_order_status", &message));
-            }
-        };
-        let open = |one: &&mut Certificate| matches!(one.status.as_str(), "pending" | "needs_approval");
-        for certificate in order.certificates.iter_mut().filter(open) {
-            after.clone_into(&mut certificate.status);
+        if !["pending", "waiting_pickup", "reissue_pending"].contains(&order.status.as_str()) {
+            let message = format!("An order with the status '{}' cannot be canceled.", order.status);
+            return Err(bad_request("invalid_order_status", &message));
         }
-        order.ready_since = None;
-        order.value = None;
-        order.set_status(status, now);
+        order.give_up("canceled", now);
         if !note.is_empty() {
             order.notes.push(note.clone());
         }
-        let requests = order.requests.clone();
+        let (id, requests) = (order.id, order.requests.clone());
+        state.recall_renewal(id);
         for id in requests {
             if let Some(request) = state.requests.get_mut(&id).filter(|request| request.status == "pending") {
                 "rejected".clone_into(&mut request.status);

@@ -1,5 +1,6 @@
-//! Placing orders, reissues and duplicates: what a request must say, what is refused and with which code, and the 201
-//! that tells the caller where to go on. ("Order Basic OV", "Reissue certificate", "Immediate issuance" of the API.)
+//! Placing orders: what a request must say, what is refused and with which code, and the 201 that tells the caller
+//! where to go on. Reissues and duplicates share its checks and its answer. ("Order Basic OV", "Immediate issuance" of
+//! the API.)
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -17,11 +18,13 @@ use super::{
     created,
     input::{Input, missing},
     not_found, organizations,
+    products::allowed_cas,
+    validity::{certificate_end, order_end},
 };
 use crate::{
-    account::{Approval, OrderDomains, Product, Scope, Validation},
+    account::{Approval, Config, OrderDomains, Product, Scope, Validation},
     ca,
-    clock::{date, days_later, end_of_day, parse_custom_date, stamp},
+    clock::{date, stamp},
     names::{self, Name},
     state::{
         Certificate, DcvMethod, Kind, Order, Request, State as Files,
@@ -29,11 +32,18 @@ use crate::{
     },
 };
 
-/// Longest order, in years (4 to 6 year plans ended on 31 October 2023).
-const ORDER_YEARS: i64 = 3;
+/// First day without client authentication in public certificates ("Certificate profile option").
+const CLIENT_AUTH_END: &str = "2026-05-01";
 /// Fields that order info gives back as they came.
-const ECHOED: [&str; 9] = [
+const ECHOED: [&str; 16] = [
     "comments",
+    "container",
+    "dcv_emails",
+    "disable_ct",
+    "locale",
+    "payment_profile",
+    "skip_approval",
+    "user_assignments",
     "auto_renew",
     "auto_reissue",
     "disable_renewal_notifications",
@@ -53,8 +63,15 @@ pub(super) async fn place(
     let config = &shared.config;
     let input = Input::required(&body)?;
     let product = if name_id == "ssl" {
-        let hint = input.text("product.type_hint").and_then(|hint| config.product(hint));
-        hint.ok_or_else(|| bad_request("ambiguous_product", "The product could not be determined from the type hint."))?
+        let mut names = input.texts("certificate.dns_names");
+        names.extend(input.text("certificate.common_name").map(str::to_owned));
+        names.sort();
+        names.dedup();
+        let hint = input.text("product.type_hint").or(input.text("type_hint"));
+        // Without a hint the names alone decide, among the OV products.
+        Product::guess(&config.products, hint.unwrap_or("ov"), &names).ok_or_else(|| {
+            bad_request("ambiguous_product", "The product could not be determined from the type hint.")
+        })?
     } else {
         config.product(&name_id).ok_or_else(|| not_found("product"))?
     };
@@ -63,12 +80,12 @@ pub(super) async fn place(
     let valid_till = order_end(&input, now)?;
     let certificate = certificate_of(&shared, &input, product, method, Kind::Original, valid_till, now)?;
     let scope = scope_of(&input)?.unwrap_or(config.default_scope);
-    let approved = config.approval != Approval::Required
-        && (config.approval == Approval::Automatic || input.flag("skip_approval"));
+    let approved = approved(config, &input);
 
     let (order_id, request) = shared.write(|state, now| {
-        let organization = organization_of(state, &input)?;
         let renewal_of = renewed(state, &input)?;
+        let contacts = organizations::contacts_of(state, &input)?;
+        let organization = organization_of(state, &input, now)?;
         let order_id = state.next_id();
         let order = Order {
             id: order_id,
@@ -98,8 +115,11 @@ pub(super) async fn place(
                 .filter_map(|field| Some((field.to_owned(), input.value(field)?.clone())))
                 .collect(),
             notes: Vec::new(),
+            contacts: Vec::new(),
+            before: None,
         };
         state.orders.insert(order_id, order);
+        organizations::involve(state, order_id, contacts);
         if let Some(old) = renewal_of.and_then(|id| state.orders.get_mut(&id)) {
             old.renewed = true;
         }
@@ -109,68 +129,19 @@ pub(super) async fn place(
     finish(&shared, order_id, request, approved).await
 }
 
-pub(super) async fn reissue(
-    sandbox: Sandbox,
-    caller: Extension<Caller>,
-    Path(id): Path<String>,
-    body: Bytes,
-) -> Answer {
-    again(sandbox, caller, &id, &body, Kind::Reissue).await
-}
-
-pub(super) async fn duplicate(
-    sandbox: Sandbox,
-    caller: Extension<Caller>,
-    Path(id): Path<String>,
-    body: Bytes,
-) -> Answer {
-    again(sandbox, caller, &id, &body, Kind::Duplicate).await
-}
-
-/// Another certificate of an issued order.
-async fn again(
-    State(shared): Sandbox,
-    Extension(Caller(key)): Extension<Caller>,
-    id: &str,
-    body: &Bytes,
-    kind: Kind,
-) -> Answer {
-    let config = &shared.config;
-    let order = shared.read(|state, _| state.find_order(id).cloned()).ok_or_else(|| not_found("order"))?;
-    let input = Input::required(body)?;
-    if order.status != "issued" || order.open().is_some() {
-        return Err(bad_request("invalid_order_status", "Only an issued order can be reissued or duplicated."));
+/// Whether nobody has to approve what is asked for.
+pub(super) fn approved(config: &Config, input: &Input) -> bool {
+    match config.approval {
+        Approval::AsOrdered => input.flag("skip_approval"),
+        Approval::Automatic => true,
+        Approval::Required => false,
     }
-    let product = config.product(&order.product).ok_or_else(|| not_found("product"))?;
-    let method = method_of(&input)?.unwrap_or(order.method);
-    let scope = scope_of(&input)?.unwrap_or(order.scope);
-    let certificate = certificate_of(&shared, &input, product, method, kind, order.valid_till, shared.clock.now())?;
-    let known = &order.shown().dns_names;
-    if kind == Kind::Duplicate
-        && let Some(new) = certificate.dns_names.iter().find(|name| !known.contains(name))
-    {
-        return Err(bad_request("invalid_dns_names", &format!("A duplicate cannot have the new name '{new}'.")));
-    }
-    let approved = config.approval != Approval::Required
-        && (config.approval == Approval::Automatic || input.flag("skip_approval"));
-    let request = shared.write(|state, now| {
-        if let Some(order) = state.orders.get_mut(&order.id) {
-            order.method = method;
-            order.scope = scope;
-            order.ev_approved = order.validation == Validation::Ov || (approved && key.ev_approver);
-            if kind == Kind::Reissue {
-                order.set_status("reissue_pending", now);
-            }
-        }
-        file_certificate(state, order.id, certificate, approved, &input, key.user_id, &shared, now)
-    });
-    finish(&shared, order.id, request, approved).await
 }
 
 /// Puts the certificate into its order, with the request that the approval mode asks for, and starts validation if
 /// nobody has to approve.
 #[allow(clippy::too_many_arguments)]
-fn file_certificate(
+pub(super) fn file_certificate(
     state: &mut Files,
     order_id: u64,
     mut certificate: Certificate,
@@ -211,7 +182,7 @@ fn file_certificate(
 }
 
 /// Tries to issue at once and answers 201.
-async fn finish(shared: &Arc<Shared>, order_id: u64, request: Option<u64>, approved: bool) -> Answer {
+pub(super) async fn finish(shared: &Arc<Shared>, order_id: u64, request: Option<u64>, approved: bool) -> Answer {
     let issued = approved && shared.settle(order_id).await == Settled::Issued;
     let body = shared.read(|state, now| {
         let order = state.orders.get(&order_id)?;
@@ -225,7 +196,7 @@ async fn finish(shared: &Arc<Shared>, order_id: u64, request: Option<u64>, appro
         }
         body.insert("certificate_id".into(), json!(certificate.id));
         if issued {
-            let chain = certificate.issued.as_ref().map(|issue| chain_of(shared, issue));
+            let chain = certificate.issued.as_ref().map(|issue| chain_of(shared, certificate, issue));
             body.insert("certificate_chain".into(), json!(chain));
         } else if let Some(token) = order.live_value(now) {
             body.insert("dcv_random_value".into(), json!(token.value));
@@ -264,7 +235,7 @@ pub(super) fn invalid_method() -> ApiError {
     bad_request("invalid_dcv_method", "The specified DCV method is not valid.")
 }
 
-fn scope_of(input: &Input) -> Result<Option<Scope>, ApiError> {
+pub(super) fn scope_of(input: &Input) -> Result<Option<Scope>, ApiError> {
     match input.text("certificate_dcv_scope") {
         None => Ok(None),
         Some("base_domain") => Ok(Some(Scope::BaseDomain)),
@@ -295,8 +266,26 @@ fn names_of(shared: &Shared, input: &Input, product: &Product) -> Result<Vec<Nam
     Ok(parsed)
 }
 
+/// Id of the intermediate that the body chooses among those of the product.
+fn ca_of(shared: &Shared, input: &Input, product: &Product) -> Result<String, ApiError> {
+    let allowed = allowed_cas(shared, product);
+    let Some(asked) = input.value("certificate.ca_cert_id").filter(|asked| **asked != json!("")) else {
+        return Ok(allowed.first().map(|ca| ca.id()).unwrap_or_default());
+    };
+    let asked = asked.as_str().map_or_else(|| asked.to_string(), str::to_owned);
+    if let Some(id) = allowed.iter().map(|ca| ca.id()).find(|id| id.eq_ignore_ascii_case(&asked)) {
+        return Ok(id);
+    }
+    // One of another product is refused; what is no CA at all is passed over, as a client in use relies on.
+    if shared.authority.issuing().iter().any(|ca| ca.id().eq_ignore_ascii_case(&asked)) {
+        let message = format!("The CA certificate '{asked}' is not one of the product's allowed_ca_certs.");
+        return Err(bad_request("invalid_ca_cert_id", &message));
+    }
+    Ok(allowed.first().map(|ca| ca.id()).unwrap_or_default())
+}
+
 /// Reads and checks the `certificate` of a body; its id and status come later.
-fn certificate_of(
+pub(super) fn certificate_of(
     shared: &Shared,
     input: &Input,
     product: &Product,
@@ -319,11 +308,12 @@ fn certificate_of(
     }
     let client_auth = match input.text("certificate.profile_option") {
         None | Some("server_auth_only_eku") => false,
+        Some("server_client_auth_eku") if date(now).as_str() < CLIENT_AUTH_END || product.private => true,
         Some(other) => {
             return Err(bad_request("invalid_profile_option", &format!("The profile '{other}' is not available.")));
         }
     };
-    let (days, latest_end) = certificate_end(shared, input, order_end, now)?;
+    let (days, latest_end) = certificate_end(&shared.config, product, input, order_end, now)?;
     Ok(Certificate {
         id: 0,
         kind,
@@ -335,66 +325,21 @@ fn certificate_of(
         signature_hash: hash.to_owned(),
         server_platform: input.number("certificate.server_platform.id").unwrap_or(-1),
         client_auth,
+        ca: ca_of(shared, input, product)?,
+        profile: input.text("certificate.profile_option").map(str::to_owned),
+        units: input.texts("certificate.organization_units"),
         validity: input.value("certificate.cert_validity").cloned().unwrap_or(Value::Null),
         days,
         latest_end,
         created: now,
         issued: None,
+        revoke_at: None,
+        archived: false,
     })
 }
 
-/// End of what a validity object says: custom date over days over years.
-fn end_of(input: &Input, prefix: &str, names: [&str; 3], now: Timestamp) -> Result<Option<Timestamp>, ApiError> {
-    let [custom, days, years] = names.map(|name| format!("{prefix}{name}"));
-    if let Some(text) = input.text(&custom) {
-        let end = parse_custom_date(text).and_then(end_of_day).filter(|end| *end > now);
-        let wrong = || bad_request("invalid_custom_expiration_date", &format!("'{text}' is not a future date."));
-        return end.map(Some).ok_or_else(wrong);
-    }
-    let days = input.number(&days).or_else(|| input.number(&years).map(|years| years.saturating_mul(365)));
-    match days {
-        Some(days) if days <= 0 => Err(bad_request("invalid_validity", "The validity must be positive.")),
-        Some(days) => Ok(Some(days_later(now, days))),
-        None => Ok(None),
-    }
-}
-
-fn order_end(input: &Input, now: Timestamp) -> Result<Timestamp, ApiError> {
-    let today = end_of(input, "order_validity.", ["custom_expiration_date", "days", "years"], now)?;
-    let end = match today {
-        Some(end) => end,
-        None => end_of(input, "", ["custom_expiration_date", "validity_days", "validity_years"], now)?
-            .ok_or_else(|| missing("order_validity"))?,
-    };
-    if end > days_later(now, ORDER_YEARS * 366) {
-        let message = format!("An order is valid for at most {ORDER_YEARS} years.");
-        return Err(bad_request("invalid_order_validity", &message));
-    }
-    Ok(end)
-}
-
-/// Days the certificate lives, cut to what is allowed today, and the moment it must not outlive.
-fn certificate_end(
-    shared: &Shared,
-    input: &Input,
-    order_end: Timestamp,
-    now: Timestamp,
-) -> Result<(i64, Timestamp), ApiError> {
-    let names = ["custom_expiration_date", "days", "years"];
-    let Some(asked) = end_of(input, "certificate.cert_validity.", names, now)? else {
-        return Ok((shared.config.certificate_days, order_end));
-    };
-    if date(asked) > date(order_end) {
-        let message = "The certificate validity cannot exceed the order validity.";
-        return Err(bad_request("cert_validity_exceeds_order_validity", message));
-    }
-    let custom = input.text("certificate.cert_validity.custom_expiration_date").is_some();
-    let days = (asked.as_second() - now.as_second()).div_euclid(86_400);
-    Ok((if custom { days + 1 } else { days }.min(shared.config.certificate_days), asked.max(now)))
-}
-
 /// The organization a body names by id, or describes.
-fn organization_of(state: &mut Files, input: &Input) -> Result<u64, ApiError> {
+fn organization_of(state: &mut Files, input: &Input, now: Timestamp) -> Result<u64, ApiError> {
     if let Some(id) = input.id("organization.id") {
         return match state.organizations.get(&id) {
             Some(organization) if organization.active => Ok(id),
@@ -403,17 +348,22 @@ fn organization_of(state: &mut Files, input: &Input) -> Result<u64, ApiError> {
         };
     }
     match input.part("organization").filter(|part| part.text("name").is_some()) {
-        Some(part) => organizations::enter(state, &part),
+        Some(part) => organizations::find_or_enter(state, &part.with_texts(&organizations::TEXTS), now),
         None => Err(missing("organization")),
     }
 }
 
-/// The order that this one renews.
+/// The order that this one renews: one whose certificate was issued, in force or expired.
 fn renewed(state: &Files, input: &Input) -> Result<Option<u64>, ApiError> {
-    let old = match (input.id("renewal_of_order_id"), input.text("renewed_thumbprint")) {
+    let old = match (input.id("renewal_of_order_id").filter(|id| *id != 0), input.text("renewed_thumbprint")) {
         (Some(id), _) => state.orders.get(&id),
         (None, Some(thumbprint)) => state.find_order(thumbprint),
         (None, None) => return Ok(None),
     };
-    old.map(|order| Some(order.id)).ok_or_else(|| not_found("order"))
+    let old = old.ok_or_else(|| not_found("order"))?;
+    if !["issued", "expired"].contains(&old.status.as_str()) {
+        let message = format!("An order with the status '{}' cannot be renewed.", old.status);
+        return Err(bad_request("invalid_order_status", &message));
+    }
+    Ok(Some(old.id))
 }

@@ -18,8 +18,13 @@ impl Query {
         Self(form_urlencoded::parse(raw.unwrap_or_default().as_bytes()).into_owned().collect())
     }
 
+    /// A parameter by its documented name; recorded calls also write `includeValidation` for `include_validation`.
     pub(crate) fn get(&self, key: &str) -> Option<&str> {
-        self.0.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
+        let camel = |name: &str| {
+            let written = key.chars().filter(|c| *c != '_');
+            name.chars().any(|c| c.is_ascii_uppercase()) && written.eq(name.chars().map(|c| c.to_ascii_lowercase()))
+        };
+        self.0.iter().find(|(name, _)| name == key || camel(name)).map(|(_, value)| value.as_str())
     }
 
     pub(crate) fn flag(&self, key: &str) -> bool {
@@ -46,9 +51,16 @@ impl Query {
         self.filters().remove(property).unwrap_or_default()
     }
 
-    /// Filters, sorts and cuts `items`; unknown properties do not filter. Answers `{name: […], "page": {…}}`.
+    /// Filters, sorts and cuts `items`; unknown properties do not filter. Answers `{name: […], "page": {…}}`, and without
+    /// `name` where there are none, as was recorded from the service.
     pub(crate) fn page(&self, name: &str, items: Vec<(Fields, Value)>) -> Value {
-        let filters = self.filters();
+        let mut filters = self.filters();
+        // Clients in use give these two without `filters[…]`.
+        for plain in ["status", "container_id"] {
+            if let Some(value) = self.get(plain) {
+                filters.entry(plain).or_default().push(value);
+            }
+        }
         let mut items: Vec<_> = items
             .into_iter()
             .filter(|(fields, _)| {
@@ -66,7 +78,11 @@ impl Query {
         let from = usize::try_from(offset).unwrap_or(total).min(total);
         let count = usize::try_from(limit).unwrap_or(1000);
         let shown: Vec<Value> = items.into_iter().skip(from).take(count).map(|(_, item)| item).collect();
-        json!({ name: shown, "page": { "total": total, "limit": limit, "offset": offset } })
+        let mut page = json!({ "page": { "total": total, "limit": limit, "offset": offset } });
+        if !shown.is_empty() {
+            page[name] = Value::Array(shown);
+        }
+        page
     }
 }
 

@@ -4,22 +4,25 @@ use axum::{
     Extension,
     body::Bytes,
     extract::{Path, RawQuery, State},
+    http::HeaderMap,
 };
 use serde_json::{Value, json};
 
 use super::{
     Answer, Caller, Sandbox, bad_request,
-    certificates::revoke_now,
+    csv::listed,
     id_of,
     input::Input,
     no_content, not_found, ok,
     orders::container,
-    organizations::{product_brief, user},
+    organizations::user,
+    products::product_brief,
     query::{Fields, Query},
+    revoking::revoke_now,
 };
 use crate::{
-    clock::stamp,
-    state::{Request, RequestKind, State as Files, life::Shared},
+    clock::{date, stamp},
+    state::{Certificate, Request, RequestKind, State as Files, life::Shared},
 };
 
 fn brief(shared: &Shared, state: &Files, request: &Request) -> Value {
@@ -41,9 +44,9 @@ fn brief(shared: &Shared, state: &Files, request: &Request) -> Value {
     item
 }
 
-pub(super) async fn list(State(shared): Sandbox, RawQuery(query): RawQuery) -> Answer {
+pub(super) async fn list(State(shared): Sandbox, RawQuery(query): RawQuery, headers: HeaderMap) -> Answer {
     let query = Query::parse(query.as_deref());
-    ok(shared.read(|state, _| {
+    let page = shared.read(|state, _| {
         let rows = state.requests.values().map(|request| {
             let fields = Fields::from([
                 ("id", vec![request.id.to_string()]),
@@ -55,7 +58,8 @@ pub(super) async fn list(State(shared): Sandbox, RawQuery(query): RawQuery) -> A
             (fields, brief(&shared, state, request))
         });
         query.page("requests", rows.collect())
-    }))
+    });
+    listed("requests", page, &headers)
 }
 
 pub(super) async fn info(State(shared): Sandbox, Path(id): Path<String>) -> Answer {
@@ -69,6 +73,11 @@ pub(super) async fn info(State(shared): Sandbox, Path(id): Path<String>) -> Answ
         body["comments"] = json!(request.comments);
         body["processor_comment"] = json!(request.processor_comment);
         body["order"]["unsubmitted_domains"] = json!([]);
+        let old = state.orders.get(&request.order).and_then(|order| order.renewal_of);
+        if let Some(old) = old.and_then(|id| state.orders.get(&id)) {
+            body["order"]["renewal_of_order_id"] = json!(old.id);
+            body["order"]["renewal_of_order_valid_till"] = json!(date(old.valid_till));
+        }
         Some(body)
     });
     ok(body.ok_or_else(|| not_found("request"))?)
@@ -120,25 +129,24 @@ fn answer(
 ) {
     if request.kind == RequestKind::Revoke {
         if approved {
-            revoke_now(state, request.order, &request.certificates, now);
+            let whole_when_last = shared.config.revoke_order_with_last_certificate;
+            revoke_now(state, request.order, &request.certificates, whole_when_last, now);
         }
         return;
     }
     let Some(order) = state.orders.get_mut(&request.order) else { return };
-    let waiting = |status: &str| status == "needs_approval";
-    for one in order.certificates.iter_mut().filter(|one| request.certificates.contains(&one.id)) {
-        if waiting(&one.status) {
-            if approved { "pending" } else { "rejected" }.clone_into(&mut one.status);
-        }
+    if !approved {
+        order.give_up("rejected", now);
+        state.recall_renewal(request.order);
+        return;
     }
-    order.ev_approved |= approved && ev_approver;
-    match (request.kind, approved) {
-        (RequestKind::NewRequest, true) => order.set_status("pending", now),
-        (RequestKind::NewRequest, false) => order.set_status("rejected", now),
-        (RequestKind::Reissue, false) => order.set_status("issued", now),
-        _ => {}
+    let waiting = |one: &&mut Certificate| request.certificates.contains(&one.id) && one.status == "needs_approval";
+    for certificate in order.certificates.iter_mut().filter(waiting) {
+        "pending".clone_into(&mut certificate.status);
     }
-    if approved {
-        state.begin(request.order, now, &shared.config);
+    order.ev_approved |= ev_approver;
+    if request.kind == RequestKind::NewRequest {
+        order.set_status("pending", now);
     }
+    state.begin(request.order, now, &shared.config);
 }

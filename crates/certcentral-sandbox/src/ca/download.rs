@@ -42,8 +42,7 @@ pub fn download(format: &str, leaf_pem: &str, intermediate_pem: &str, root_pem: 
         Some((ZIP, file("zip"), zip(&files)?))
     };
     let single = |extension: &str, parts: &[&str]| {
-        let body: String = parts.iter().flat_map(|part| [part.trim_end(), "\n"]).collect();
-        Some((PEM, file(extension), body.into_bytes()))
+        Some((PEM, file(extension), parts.iter().map(|part| crlf(part)).collect::<String>().into_bytes()))
     };
     let bundle =
         |extension: &str| Some((PKCS7, file(extension), pkcs7(&[leaf_pem, intermediate_pem, root_pem])?.into_bytes()));
@@ -62,12 +61,17 @@ pub fn download(format: &str, leaf_pem: &str, intermediate_pem: &str, root_pem: 
     Some(Download { content_type, file_name, body })
 }
 
+/// PEM with the line ends that the service writes, everywhere.
+pub(crate) fn crlf(pem: &str) -> String {
+    pem.lines().flat_map(|line| [line.trim_end(), "\r\n"]).collect()
+}
+
 fn zip(files: &[(String, &str)]) -> Option<Vec<u8>> {
     let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
     let stored = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
     for (name, content) in files {
         zip.start_file(name, stored).ok()?;
-        zip.write_all(content.as_bytes()).ok()?;
+        zip.write_all(crlf(content).as_bytes()).ok()?;
     }
     Some(zip.finish().ok()?.into_inner())
 }
@@ -97,6 +101,6 @@ fn pkcs7(certificates: &[&str]) -> Option<String> {
             });
         });
     });
-    let lines = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);
+    let lines = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::CRLF);
     Some(pem::encode_config(&pem::Pem::new("PKCS7", der), lines))
 }

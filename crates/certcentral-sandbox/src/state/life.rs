@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 
 use super::{DcvMethod, Entry, Issue, Kind, Order, Poll, Proven, State};
 use crate::{
-    account::Config,
+    account::{Config, Validation},
     api::Seen,
     ca,
     clock::{Clock, days_later, later, start_of_day},
@@ -22,6 +22,7 @@ use crate::{
     names,
     store::Store,
     va::{self, CaaVerdict, Verdict},
+    validity::longest_public,
 };
 
 /// So many names are looked up at once for one order.
@@ -241,8 +242,12 @@ impl Shared {
         };
         let Ok(csr) = ca::Csr::parse(&certificate.csr) else { return Settled::Waiting };
         let not_before = start_of_day(now);
-        let not_after = later(days_later(not_before, certificate.days), -1).min(certificate.latest_end);
-        let issued = self.authority.issue(&ca::IssueRequest {
+        // The limits may have become shorter since the order.
+        let private = self.config.product(&order.product).is_some_and(|product| product.private);
+        let longest = if private { i64::MAX } else { longest_public(now) };
+        let not_after = later(days_later(not_before, certificate.days.min(longest)), -1).min(certificate.latest_end);
+        let registration = organization.id.to_string();
+        let issued = self.authority.issuing_with(&certificate.ca).issue(&ca::IssueRequest {
             csr: &csr,
             subject: ca::Subject {
                 common_name: &certificate.common_name,
@@ -256,6 +261,8 @@ impl Shared {
             not_after,
             signature_hash: &certificate.signature_hash,
             server_auth_only: !certificate.client_auth,
+            extended: (order.validation == Validation::Ev)
+                .then_some(ca::Extended { registration_number: &registration, jurisdiction: &organization.country }),
         });
         let issued = match issued {
             Ok(issued) => issued,
@@ -277,9 +284,13 @@ impl Shared {
                 at: now,
             });
         }
+        if kind == Kind::Reissue {
+            order.sentence(id, now);
+        }
         if kind != Kind::Duplicate {
             order.primary = Some(id);
         }
+        order.before = None;
         order.ready_since = None;
         order.set_status("issued", now);
         Settled::Issued
@@ -294,6 +305,7 @@ impl Shared {
                 () = tokio::time::sleep(wait) => {}
             }
             let (checks, ready) = self.write(|state, now| {
+                state.revoke_due(now);
                 let due: Vec<u64> = state
                     .domains
                     .values()
@@ -334,7 +346,8 @@ impl Shared {
         let polls = state.domains.values().filter_map(|domain| domain.poll).map(|poll| poll.next);
         let delays = state.orders.values().filter_map(|order| order.ready_since).map(|since| self.issue_time(since));
         // An order that CAA holds back is tried again now and then.
-        let next = polls.chain(delays.filter(|at| *at > now)).min().unwrap_or(Timestamp::MAX);
+        let sentenced = state.orders.values().flat_map(|order| &order.certificates).filter_map(|one| one.revoke_at);
+        let next = polls.chain(delays.filter(|at| *at > now)).chain(sentenced).min().unwrap_or(Timestamp::MAX);
         let wait = next.as_millisecond().saturating_sub(now.as_millisecond()).clamp(10, 60_000);
         Duration::from_millis(wait.unsigned_abs())
     }

@@ -1,0 +1,345 @@
+//! Waiting for others: where the order stands, who must act, and what the CA says next.
+
+use certcentral::{
+    CertificateId, CertificateStatus, Client, DcvEmail, DcvMethod, Domain, DomainId, IssuedCopy, Moment, Order,
+    OrderId, OrderStatus, RequestId, RequestStatus, ValidationStatus,
+};
+use jiff::{SignedDuration, Timestamp};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::worker::{Progress, Worker};
+use crate::{
+    error::{Error, Result},
+    event::Event,
+    key::Csr,
+    request::Purpose,
+    state::{Actor, Entry, Waiting},
+};
+
+/// How long before a run its reissue may seem to have been made: for clocks, and for dates without a time in a zone that is not
+/// ours.
+const EARLIER: SignedDuration = SignedDuration::from_hours(48);
+
+impl Worker<'_> {
+    /// Waits for approval, people, organization validation or issuance.
+    pub(super) async fn follow(&mut self) -> Result<Progress> {
+        if !self.run.request.purpose.has_certificate() {
+            return self.follow_domains().await;
+        }
+        if let Some(id) = self.run.request_id.filter(|_| self.run.needs_approval)
+            && self.run.request.purpose.of_order().is_some()
+        {
+            return self.follow_request(id).await;
+        }
+        let order_id = self.order_id();
+        let order = self.dcv.client.order_with_caa_status(order_id).await?;
+        let known = order.status.clone();
+        let had = (self.run.needs_approval, self.run.end.is_some());
+        self.take_status(&order.status, order.certificate.as_ref().and_then(|c| c.id)).await?;
+        if self.run.certificate_id.is_some() || had != (self.run.needs_approval, self.run.end.is_some()) {
+            return Ok(Progress::Made);
+        }
+        let waiting = who_must_act(&self.dcv.client, &order, &self.run.request.order.dcv_emails).await;
+        self.wait_for(waiting.clone()).await?;
+        match self.dcv.follower.changed(order_id, &known, self.deadline).await {
+            Ok(Some(change)) => self.take_status(&change.status, change.certificate_id).await,
+            Ok(None) => Ok(Progress::Blocked(waiting)),
+            Err(error) if Instant::now() < self.deadline && !error.is_auth() => {
+                self.tell(&Event::Trouble { message: error.to_string() });
+                sleep(self.dcv.settings.tick).await;
+                Ok(Progress::Made)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Says whom the run waits for, and keeps it where it is new.
+    async fn wait_for(&mut self, waiting: Waiting) -> Result<()> {
+        if self.run.waiting.as_ref() != Some(&waiting) {
+            self.record(Entry::Waiting(waiting.clone())).await?;
+        }
+        self.tell(&Event::Waiting(waiting));
+        Ok(())
+    }
+
+    /// Sleeps until the next look is due. `false`: our patience ends before.
+    async fn tick(&self) -> bool {
+        let next = Instant::now() + self.dcv.settings.tick;
+        sleep_until(next.min(self.deadline)).await;
+        next <= self.deadline
+    }
+
+    /// Waits until somebody has decided on the request of a reissue or a duplicate, of which the order's status says nothing.
+    async fn follow_request(&mut self, id: RequestId) -> Result<Progress> {
+        let purpose = self.run.request.purpose.name();
+        let waiting = Waiting {
+            on: Actor::Approver,
+            what: format!(
+                "request {id}, the {purpose} of order {}, has to be approved (`dcv request approve {id}`)",
+                self.order_id()
+            ),
+        };
+        self.wait_for(waiting.clone()).await?;
+        loop {
+            let request = self.dcv.client.request(id).await?;
+            match request.status {
+                RequestStatus::Approved => {
+                    self.record(Entry::Approved).await?;
+                    return Ok(Progress::Made);
+                }
+                RequestStatus::Rejected => {
+                    let comment = request.processor_comment.map(|text| format!(": {text}")).unwrap_or_default();
+                    self.record(Entry::Failed { reason: format!("request {id} was rejected{comment}") }).await?;
+                    return Ok(Progress::Made);
+                }
+                _ if self.tick().await => {}
+                _ => return Ok(Progress::Blocked(waiting)),
+            }
+        }
+    }
+
+    /// Waits until people have shown control of domains that no order is for.
+    async fn follow_domains(&mut self) -> Result<Progress> {
+        let open: Vec<(String, Option<DomainId>)> =
+            self.run.open_challenges().map(|c| (c.domain.clone(), c.domain_id)).collect();
+        let Purpose::Domains { types, .. } = self.run.request.purpose.clone() else { return Ok(Progress::Made) };
+        let mut accepted = Vec::new();
+        let mut asked = Vec::new();
+        for (domain, id) in open {
+            let Some(id) = id else { continue };
+            let info = self.dcv.client.domain_with_validation(id).await?;
+            if types.iter().all(|one| is_proved(&info, one)) {
+                accepted.push(domain);
+            } else {
+                asked.push(mail_for(&self.dcv.client, &domain, Some(id), &[]).await);
+            }
+        }
+        if !accepted.is_empty() {
+            self.record(Entry::Accepted { domains: accepted.clone() }).await?;
+            for domain in accepted {
+                self.tell(&Event::Accepted { domain });
+            }
+        }
+        if asked.is_empty() {
+            return Ok(Progress::Made);
+        }
+        let waiting = Waiting { on: Actor::Mailbox, what: asked.join("; ") };
+        self.wait_for(waiting.clone()).await?;
+        if self.tick().await { Ok(Progress::Made) } else { Ok(Progress::Blocked(waiting)) }
+    }
+
+    /// The reissue or duplicate that is ours: by its number where the answer told it, else by its key.
+    pub(super) async fn our_copy(&self, order_id: OrderId) -> Result<Option<IssuedCopy>> {
+        let client = &self.dcv.client;
+        let copies = match self.run.request.purpose {
+            Purpose::Duplicate { .. } => client.duplicates(order_id).await?,
+            _ => client.reissues(order_id).await?,
+        };
+        let csr = self.run.request.csr()?;
+        let of_our_key = |copy: &&IssuedCopy| {
+            let theirs = copy.csr.as_deref().and_then(|pem| Csr::from_pem(pem).ok());
+            theirs.is_some_and(|theirs| theirs.spki() == csr.spki())
+        };
+        // A key may serve again and again; what was there before this run is not of it.
+        let earlier = |copy: &&IssuedCopy| {
+            let created = copy.date_created.as_ref().and_then(Moment::timestamp);
+            created.is_some_and(|created| created < self.run.began - EARLIER)
+        };
+        let by_number = copies.iter().find(|copy| self.run.asked_for == Some(copy.id));
+        let by_key = || copies.iter().filter(of_our_key).find(|copy| !earlier(copy));
+        Ok(by_number.or_else(by_key).cloned())
+    }
+
+    /// Takes in where a reissue or a duplicate stands. The order's own status speaks of the certificate before it, too.
+    async fn take_copy(
+        &mut self,
+        order_status: &OrderStatus,
+        certificate_id: Option<CertificateId>,
+    ) -> Result<Progress> {
+        let order_id = self.order_id();
+        let asked_for = self.run.asked_for;
+        if *order_status == OrderStatus::Issued && asked_for.is_some() && certificate_id == asked_for {
+            return self.issued(asked_for).await;
+        }
+        let copy = self.our_copy(order_id).await?;
+        let purpose = self.run.request.purpose.name();
+        match copy.as_ref().map(|copy| (&copy.status, copy.id)) {
+            Some((CertificateStatus::Issued, id)) => return self.issued(Some(id)).await,
+            Some((
+                status @ (CertificateStatus::Rejected | CertificateStatus::Revoked | CertificateStatus::Expired),
+                _,
+            )) => {
+                let reason = format!("the {purpose} of order {order_id} is {status}; see its notes in CertCentral");
+                self.record(Entry::Failed { reason }).await?;
+            }
+            Some((CertificateStatus::Canceled, _)) => return self.canceled().await,
+            // Not listed: then the order's own certificate may be ours already.
+            None if *order_status == OrderStatus::Issued => {
+                let order = self.dcv.client.order(order_id).await?;
+                let csr = self.run.request.csr()?;
+                if let Some(certificate) = order.certificate
+                    && certificate
+                        .csr
+                        .as_deref()
+                        .and_then(|pem| Csr::from_pem(pem).ok())
+                        .is_some_and(|c| c.spki() == csr.spki())
+                    && certificate.id.is_some()
+                    && asked_for.is_none_or(|asked| Some(asked) == certificate.id)
+                {
+                    return self.issued(certificate.id).await;
+                }
+            }
+            Some(_) | None => {}
+        }
+        match order_status {
+            OrderStatus::Canceled => self.canceled().await,
+            OrderStatus::Revoked | OrderStatus::Expired | OrderStatus::Rejected => {
+                let reason = format!("order {order_id} is {order_status}; nothing can be issued for it any more");
+                self.record(Entry::Failed { reason }).await?;
+                Ok(Progress::Made)
+            }
+            _ => Ok(Progress::Made),
+        }
+    }
+
+    async fn issued(&mut self, certificate_id: Option<CertificateId>) -> Result<Progress> {
+        let certificate_id = match certificate_id {
+            Some(id) => Some(id),
+            None => self.dcv.client.order(self.order_id()).await?.certificate.and_then(|c| c.id),
+        };
+        let Some(certificate_id) = certificate_id else {
+            return Err(Error::Certificate(format!(
+                "order {} is issued, but CertCentral names no certificate for it",
+                self.order_id()
+            )));
+        };
+        self.record(Entry::Issued { certificate_id }).await?;
+        self.tell(&Event::Issued { certificate_id: Some(certificate_id) });
+        Ok(Progress::Made)
+    }
+
+    async fn canceled(&mut self) -> Result<Progress> {
+        let reason = self.run.canceling.clone().unwrap_or_else(|| "by somebody else, in CertCentral".to_owned());
+        self.record(Entry::Canceled { reason }).await?;
+        Ok(Progress::Made)
+    }
+
+    /// Takes in what the CA says the order's status is.
+    pub(super) async fn take_status(
+        &mut self,
+        status: &OrderStatus,
+        certificate_id: Option<CertificateId>,
+    ) -> Result<Progress> {
+        if self.run.request.purpose.of_order().is_some() {
+            return self.take_copy(status, certificate_id).await;
+        }
+        match status {
+            OrderStatus::Issued => return self.issued(certificate_id).await,
+            OrderStatus::Rejected | OrderStatus::Revoked | OrderStatus::Expired => {
+                let reason = format!("order {} is {status}; see its notes in CertCentral", self.order_id());
+                self.record(Entry::Failed { reason }).await?;
+            }
+            OrderStatus::Canceled => return self.canceled().await,
+            OrderStatus::NeedsApproval => {}
+            _ if self.run.needs_approval => self.record(Entry::Approved).await?,
+            _ => {}
+        }
+        Ok(Progress::Made)
+    }
+
+    pub(super) async fn blocked(&mut self, waiting: Waiting) -> Result<Progress> {
+        self.wait_for(waiting.clone()).await?;
+        Ok(Progress::Blocked(waiting))
+    }
+}
+
+/// Whether an order of this status may still come to a certificate.
+pub(super) fn is_open(status: &OrderStatus) -> bool {
+    !matches!(
+        status,
+        OrderStatus::Issued
+            | OrderStatus::Expired
+            | OrderStatus::Revoked
+            | OrderStatus::Rejected
+            | OrderStatus::Canceled
+    )
+}
+
+/// Whether the CA has accepted the control of a domain for this type.
+fn is_proved(domain: &Domain, validation_type: &str) -> bool {
+    let now = Timestamp::now();
+    domain.validated_until(validation_type).is_some_and(|end| end > now)
+        || domain.validations.iter().any(|validation| {
+            let done = validation.dcv_status.as_ref().unwrap_or(&validation.status).is_validated();
+            let lives = validation.validated_until.as_ref().and_then(Moment::timestamp).is_none_or(|end| end > now);
+            validation.validation_type.eq_ignore_ascii_case(validation_type) && done && lives
+        })
+}
+
+/// Who must act before an order is issued, from what the CA says about it. `chosen` are the addresses that the order named for mails.
+pub(super) async fn who_must_act(client: &Client, order: &Order, chosen: &[DcvEmail]) -> Waiting {
+    let id = order.id;
+    if order.status == OrderStatus::NeedsApproval {
+        let request = order.requests.iter().find(|request| request.is_open());
+        let how =
+            request.map(|request| format!(": request {0}, `dcv request approve {0}`", request.id)).unwrap_or_default();
+        return Waiting { on: Actor::Approver, what: format!("order {id} has to be approved in CertCentral{how}") };
+    }
+    if order.status == OrderStatus::NeedsCsr {
+        return Waiting { on: Actor::Approver, what: format!("order {id} wants a CSR, in CertCentral") };
+    }
+    let validation = client.order_validation(id).await.unwrap_or_default();
+    let open: Vec<_> = validation.dns_name_validations.iter().filter(|domain| !domain.status.is_validated()).collect();
+    let by_mail =
+        |method: Option<&DcvMethod>| method.or(validation.order_dcv_method.as_ref()) == Some(&DcvMethod::Email);
+    let mut mails = Vec::new();
+    for domain in open.iter().filter(|domain| by_mail(domain.method.as_ref())) {
+        let name = domain.name_scope.as_deref().or(domain.dns_names.first().map(String::as_str)).unwrap_or_default();
+        mails.push(mail_for(client, name, domain.domain_id, chosen).await);
+    }
+    if !mails.is_empty() {
+        return Waiting { on: Actor::Mailbox, what: format!("{}; order {id}", mails.join("; ")) };
+    }
+    if !open.is_empty() {
+        let names: Vec<&str> = open.iter().filter_map(|domain| domain.name_scope.as_deref()).collect();
+        let what = format!("control of {} is not shown yet; order {id}", names.join(", "));
+        return Waiting { on: Actor::DomainValidation, what };
+    }
+    let organization = validation.organization_name.unwrap_or_else(|| "the organization".to_owned());
+    let pending: Vec<_> = validation.organization_validations.iter().filter(|v| !v.status.is_validated()).collect();
+    let contacts: Vec<String> = pending
+        .iter()
+        .flat_map(|validation| &validation.verified_contacts)
+        .filter(|contact| contact.status.as_ref().is_some_and(|status| *status == ValidationStatus::Pending))
+        .map(ToString::to_string)
+        .collect();
+    let called = if contacts.is_empty() {
+        "or calls its contact".to_owned()
+    } else {
+        format!("and has to hear from {}", contacts.join(", "))
+    };
+    let types: Vec<&str> = pending.iter().map(|v| v.name.as_deref().unwrap_or(v.validation_type.as_str())).collect();
+    if !types.is_empty() {
+        let what = format!("{organization} ({}): DigiCert validates it, {called}; order {id}", types.join(", "));
+        return Waiting { on: Actor::OrganizationValidation, what };
+    }
+    let caa: Vec<String> =
+        order.caa_status_message.iter().map(|(domain, text)| format!("CAA of {domain}: {text}")).collect();
+    let caa = if caa.is_empty() { String::new() } else { format!(" ({})", caa.join("; ")) };
+    Waiting { on: Actor::Issuance, what: format!("order {id} is {}; all names are proved{caa}", order.status) }
+}
+
+/// Whose mail has a link that shows control of a domain.
+async fn mail_for(client: &Client, domain: &str, id: Option<DomainId>, chosen: &[DcvEmail]) -> String {
+    let to = chosen.iter().filter(|one| one.email_domain == domain || one.dns_name == domain);
+    let mut addresses: Vec<String> = to.map(|one| one.email.clone()).collect();
+    if let (true, Some(id)) = (addresses.is_empty(), id) {
+        // Where the CA does not say, the constructed addresses are what is left.
+        let emails = client.domain_emails(id).await.unwrap_or_default();
+        addresses = emails.base_emails.into_iter().chain(emails.dns_txt_emails).collect();
+    }
+    if addresses.is_empty() {
+        addresses.push(format!("admin, administrator, webmaster, hostmaster or postmaster at {domain}"));
+    }
+    format!("{domain}: open the link in DigiCert's mail to {}", addresses.join(", "))
+}

@@ -1,0 +1,636 @@
+//! `dcv plan`, `run` and `import`: the inventory of the configuration, kept valid.
+//!
+//! What has to be done is decided by [`dcv_core::keeper`]; here is looked at what there is (files, journal, account), the tasks are
+//! carried out, and people are told when they have to act. A pass looks at everything once, with two calls to the CA however long
+//! the inventory is; `dcv run` makes a pass, works on what is due, and sleeps until the next thing is.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    fmt::Write as _,
+    sync::Arc,
+    time::Duration,
+};
+
+use certcentral::{Client, Moment, OrderId, OrderStatus};
+use dcv_core::{
+    Dcv, Deploy, Outcome, Purpose, Request, RunId,
+    certificate::{CERT_FILE, Chain, FULLCHAIN_FILE},
+    journal::{Journal, SqliteJournal, Which},
+    keeper::{self, Act, OrderOfIt, Policy, Present, SoFar, Task, Trouble, Wanted as WantedCertificate},
+    name::DnsName,
+    state::{End, Run},
+};
+use dcv_provider::dns::is_within;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+use tokio::{sync::Semaphore, task::JoinSet, time::Instant};
+
+use crate::{
+    args,
+    config::{Config, Keep, Kept},
+    exit::{Code, Failure, Result},
+    orders,
+    request::{Prepared, Wanted, organization_number, out_dir, read_names},
+    run::{interruptible, names_of_run},
+    show::{CARE, GOOD, Screen},
+    status::Board,
+    webhook,
+};
+
+/// How long the command may take that tells people.
+const NOTIFY_DEADLINE: Duration = Duration::from_secs(30);
+/// How long the deploy command may take unless the configuration says.
+const DEPLOY_DEADLINE: Duration = Duration::from_secs(60);
+/// How soon what has failed is tried again: doubled with each failure, up to a day.
+const TRY_AGAIN: Duration = Duration::from_secs(60);
+
+/// Everything that is known at one moment.
+pub(crate) struct Inventory {
+    pub(crate) tasks: Vec<Task>,
+    /// What is there of each certificate.
+    pub(crate) present: BTreeMap<String, Present>,
+}
+
+/// Shows the plan.
+pub(crate) async fn plan(config: &Config, screen: Screen, args: &args::Plan) -> Result<Code> {
+    check_labels(config, &args.labels)?;
+    let now = Timestamp::now();
+    let journal = crate::run::open_journal(config).await?;
+    let inventory = look(config, &config.client().await?, journal.as_ref(), now).await?;
+    let tasks: Vec<&Task> = inventory.tasks.iter().filter(|task| chosen(&args.labels, &task.label)).collect();
+    let rows: Vec<Vec<String>> = tasks
+        .iter()
+        .map(|task| {
+            let when = if task.is_due(now) { "now".to_owned() } else { task.at.strftime("%Y-%m-%d").to_string() };
+            vec![task.label.clone(), task.act.word().to_owned(), when, task.why.clone()]
+        })
+        .collect();
+    let nothing = "nothing is to be kept; add [certificate.LABEL] or keep.domains to the configuration";
+    let due = tasks.iter().filter(|task| task.is_due(now)).count();
+    screen.table(
+        &["WHAT", "ACT", "WHEN", "WHY"],
+        &rows,
+        nothing,
+        json!({ "result": "plan", "due": due, "tasks": tasks }),
+    );
+    Ok(Code::Done)
+}
+
+/// Keeps everything valid until somebody stops it, or once.
+pub(crate) async fn run(load: impl Fn() -> Result<Config>, screen: Screen, args: &args::Run) -> Result<Code> {
+    let config = load()?;
+    check_labels(&config, &args.labels)?;
+    if config.certificates.is_empty() && config.keep.domains.is_empty() {
+        let message = "there is nothing to keep; add [certificate.LABEL] or keep.domains";
+        return Err(Failure::usage("certificate", message));
+    }
+    let board = Board::default();
+    let _server = match config.keep.listen.filter(|_| !args.once) {
+        Some(address) => Some(board.serve(address, &config).await?),
+        None => None,
+    };
+    let mut keeper = Keeper::new(screen, board, args.labels.clone());
+    let code = interruptible(keeper.keep(load, args.once)).await;
+    code.unwrap_or_else(|| {
+        screen.note("stopped; all is in the journal");
+        Ok(Code::Interrupted)
+    })
+}
+
+fn chosen(labels: &[String], label: &str) -> bool {
+    labels.is_empty() || labels.iter().any(|one| one == label)
+}
+
+fn check_labels(config: &Config, labels: &[String]) -> Result<()> {
+    for label in labels {
+        if !config.certificates.contains_key(label) && !config.keep.domains.contains(label) {
+            let known = config.certificates.keys().chain(&config.keep.domains).map(String::as_str);
+            let near = crate::exit::did_you_mean(label, known);
+            return Err(Failure::usage("LABEL", format!("nothing is called `{label}`{near}; `dcv plan` lists all")));
+        }
+    }
+    Ok(())
+}
+
+// ---- looking
+
+/// The last run of each label: the open one, and the order of the last one that came to a certificate.
+#[derive(Default)]
+struct Known {
+    open: Option<RunId>,
+    order: Option<OrderId>,
+    /// The runs that have come to a bad end since the last good one.
+    trouble: Option<Trouble>,
+}
+
+impl Known {
+    fn so_far(&self) -> SoFar<'_> {
+        SoFar { open: self.open.as_ref(), trouble: self.trouble.as_ref() }
+    }
+}
+
+/// Looks at files, journal and account, and decides.
+pub(crate) async fn look(
+    config: &Config,
+    client: &Client,
+    journal: Option<&SqliteJournal>,
+    now: Timestamp,
+) -> Result<Inventory> {
+    let mut known: HashMap<String, Known> = HashMap::new();
+    if let Some(journal) = journal {
+        for id in journal.runs(Which::All).await? {
+            let entries = journal.read(&id).await?;
+            let Some(run) = Run::fold(id.clone(), &entries) else { continue };
+            let Some(label) = run.request.label.clone() else { continue };
+            let of_label = known.entry(label).or_default();
+            if !run.closed {
+                of_label.open = Some(id);
+            }
+            if run.chain.is_some() {
+                of_label.order = run.order_id.or(of_label.order);
+            }
+            of_label.trouble = match (&run.end, of_label.trouble.take(), entries.last()) {
+                (Some(End::Failed(reason) | End::Canceled(reason)), before, Some(last)) => Some(Trouble {
+                    at: last.at,
+                    times: before.map_or(0, |before| before.times) + 1,
+                    reason: reason.clone(),
+                }),
+                (_, before, _) if !run.closed => before,
+                _ => None,
+            };
+        }
+    }
+    let policy = Policy { left: config.keep.left, spread: config.keep.spread };
+    let mut tasks = Vec::new();
+    let mut present = BTreeMap::new();
+    let orders = if config.certificates.is_empty() { HashMap::new() } else { orders_of(client).await? };
+    for (label, kept) in &config.certificates {
+        let of_label = known.remove(label).unwrap_or_default();
+        let wanted = wanted(config, label, kept)?;
+        let order = of_label.order.or(kept.order.map(OrderId)).and_then(|id| orders.get(&id).copied());
+        let mut found = read_present(config, kept, order)?;
+        let mut task = keeper::certificate(&wanted, found.as_ref(), &of_label.so_far(), now, policy);
+        // Lists do not tell how long an order lives, on which it depends whether a new one is needed. Asked only where it matters.
+        if let Some(order) = found.as_mut().and_then(|present| present.order.as_mut())
+            && matches!(task.act, Act::Renew { .. })
+            && task.is_due(now)
+            && order.until.is_none()
+        {
+            order.until = client.order(order.id).await?.order_valid_till.as_ref().and_then(Moment::timestamp);
+            task = keeper::certificate(&wanted, found.as_ref(), &of_label.so_far(), now, policy);
+        }
+        tasks.push(task);
+        present.extend(found.map(|found| (label.clone(), found)));
+    }
+    if !config.keep.domains.is_empty() {
+        let all = client.all_domains(None).await?;
+        for name in &config.keep.domains {
+            let of_name = known.remove(name).unwrap_or_default();
+            let domain = all.iter().find(|domain| domain.name.as_deref().is_some_and(|n| n.eq_ignore_ascii_case(name)));
+            // The earliest end of those that are wanted.
+            let ends = config.keep.domain_types.iter().map(|one| domain.and_then(|domain| domain.validated_until(one)));
+            let until = ends.min().flatten();
+            tasks.push(keeper::domain(name, until, &of_name.so_far(), now, policy));
+        }
+    }
+    tasks.sort_by_key(|task| (task.at, task.urgency()));
+    Ok(Inventory { tasks, present })
+}
+
+/// All orders of the account, by one list.
+async fn orders_of(client: &Client) -> Result<HashMap<OrderId, OrderOfIt>> {
+    let orders = client.all_orders(&[], None).await?;
+    let of_it = |order: &certcentral::Order| OrderOfIt {
+        id: order.id,
+        until: order.order_valid_till.as_ref().and_then(Moment::timestamp),
+        lives: matches!(order.status, OrderStatus::Issued | OrderStatus::ReissuePending),
+    };
+    Ok(orders.iter().map(|order| (order.id, of_it(order))).collect())
+}
+
+fn wanted(config: &Config, label: &str, kept: &Kept) -> Result<WantedCertificate> {
+    let names = read_names(&kept.names)?;
+    let product = kept.product.clone().or_else(|| config.defaults.product.clone()).unwrap_or_default();
+    Ok(WantedCertificate {
+        label: label.to_owned(),
+        names: names.iter().map(|name| name.as_str().to_owned()).collect(),
+        product,
+    })
+}
+
+fn out_of<'c>(config: &'c Config, kept: &'c Kept) -> &'c str {
+    kept.out.as_deref().or(config.defaults.out.as_deref()).unwrap_or(crate::request::DEFAULT_OUT)
+}
+
+/// The certificate in the folder where the next one will be.
+fn read_present(config: &Config, kept: &Kept, order: Option<OrderOfIt>) -> Result<Option<Present>> {
+    let names = read_names(&kept.names)?;
+    let dir = out_dir(out_of(config, kept), &names[0])?;
+    let read = |file: &str| std::fs::read(dir.join(file)).ok();
+    let Some(pem) = read(FULLCHAIN_FILE).or_else(|| read(CERT_FILE)) else { return Ok(None) };
+    let chain = match Chain::from_pem(&pem) {
+        Ok(chain) => chain,
+        Err(error) => {
+            tracing::warn!(dir = %dir.display(), %error, "what is there is no certificate; a new one will replace it");
+            return Ok(None);
+        }
+    };
+    Ok(Some(Present {
+        not_before: chain.not_before(),
+        not_after: chain.not_after(),
+        names: chain.names().to_vec(),
+        order,
+    }))
+}
+
+// ---- keeping
+
+/// What has failed: how often, and when it is tried again.
+struct Failed {
+    times: u32,
+    again: Instant,
+}
+
+struct Keeper {
+    screen: Screen,
+    board: Board,
+    labels: Vec<String>,
+    /// What is being worked on.
+    busy: BTreeSet<String>,
+    failed: HashMap<String, Failed>,
+    /// Whether something is put off until what is being worked on has ended.
+    held: bool,
+    /// Whom people were told of last, so that they are told once.
+    told: HashMap<String, String>,
+    work: JoinSet<(String, Result<Done>)>,
+}
+
+/// What came of a task.
+struct Done {
+    /// For people.
+    text: String,
+    /// Who must act, where somebody must.
+    waiting: Option<String>,
+}
+
+impl Keeper {
+    fn new(screen: Screen, board: Board, labels: Vec<String>) -> Self {
+        Self {
+            screen,
+            board,
+            labels,
+            busy: BTreeSet::new(),
+            failed: HashMap::new(),
+            held: false,
+            told: HashMap::new(),
+            work: JoinSet::new(),
+        }
+    }
+
+    async fn keep(&mut self, load: impl Fn() -> Result<Config>, once: bool) -> Result<Code> {
+        let mut config = Arc::new(load()?);
+        let mut worst = Code::Done;
+        let permits = Arc::new(Semaphore::new(config.keep.parallel));
+        loop {
+            let passed = self.pass(&config, &permits).await;
+            if let Err(failure) = &passed {
+                self.board.failed("the account", &failure.message);
+                if once {
+                    return Err(failure.clone());
+                }
+                self.screen.warn(&failure.message);
+            }
+            let interval = config.keep.interval;
+            let next = tokio::time::sleep(interval);
+            tokio::pin!(next);
+            loop {
+                tokio::select! {
+                    Some(ended) = self.work.join_next() => {
+                        worst = self.ended(&config.keep, ended, worst).await;
+                        if self.held {
+                            break;
+                        }
+                        if once && self.work.is_empty() {
+                            return Ok(worst);
+                        }
+                    }
+                    () = &mut next, if !once => break,
+                    else => return Ok(worst),
+                }
+            }
+            // A changed file is read again; a broken one does not stop what runs.
+            match load() {
+                Ok(new) => config = Arc::new(new),
+                Err(failure) => self.screen.warn(format!("{}; the configuration from before stays", failure.message)),
+            }
+        }
+    }
+
+    /// Looks once, and begins what is due.
+    async fn pass(&mut self, config: &Arc<Config>, permits: &Arc<Semaphore>) -> Result<()> {
+        let now = Timestamp::now();
+        let client = config.client().await?;
+        let journal = Arc::new(SqliteJournal::open(config.journal()).await?);
+        let inventory = look(config, &client, Some(&journal), now).await?;
+        self.board.planned(&inventory, &client);
+        let mut due: Vec<&Task> = inventory.tasks.iter().filter(|task| task.is_due(now)).collect();
+        due.retain(|task| chosen(&self.labels, &task.label) && !self.busy.contains(&task.label));
+        due.retain(|task| self.failed.get(&task.label).is_none_or(|failed| failed.again <= Instant::now()));
+        due.sort_by_key(|task| task.urgency());
+        let before = due.len();
+        let validating: Vec<String> = due
+            .iter()
+            .copied()
+            .filter(|task| is_validation(config, &task.label))
+            .map(|task| task.label.clone())
+            .collect();
+        // An order below a domain that is just being validated would prove it a second time, and disturb the first.
+        let waits_for_domain = |task: &&Task| {
+            let names = config.certificates.get(&task.label).map(|kept| kept.names.as_slice()).unwrap_or_default();
+            let busy = self.busy.iter().filter(|label| is_validation(config, label));
+            let domains: Vec<&String> = validating.iter().chain(busy).collect();
+            let new = !matches!(task.act, Act::Resume { .. });
+            new && names
+                .iter()
+                .any(|name| domains.iter().any(|domain| is_within(name.trim_start_matches("*."), domain)))
+        };
+        due.retain(|task| !waits_for_domain(task));
+        self.held = due.len() < before;
+        if due.is_empty() {
+            return Ok(());
+        }
+        let dcv = Arc::new(self.dcv(config, client, &journal, &due).await?);
+        let listener = Arc::new(webhook::listen(config, &dcv).await?);
+        for task in due {
+            self.screen.note(format!("{}: {} ({})", task.label, task.act.word(), task.why));
+            self.board.begun(&task.label, task.act.word());
+            self.busy.insert(task.label.clone());
+            let (config, dcv, permits, task) =
+                (Arc::clone(config), Arc::clone(&dcv), Arc::clone(permits), task.clone());
+            let listener = Arc::clone(&listener);
+            self.work.spawn(async move {
+                let _permit = permits.acquire().await;
+                let done = Box::pin(carry_out(&config, &dcv, &task)).await;
+                drop(listener);
+                (task.label, done)
+            });
+        }
+        Ok(())
+    }
+
+    /// One for all tasks of a pass, so that they share budget, follower and providers.
+    async fn dcv(&self, config: &Config, client: Client, journal: &Arc<SqliteJournal>, due: &[&Task]) -> Result<Dcv> {
+        let mut names: Vec<DnsName> = Vec::new();
+        let mut overrides: Vec<String> = Vec::new();
+        for task in due {
+            match config.certificates.get(&task.label) {
+                Some(kept) => {
+                    let of_kept = read_names(&kept.names)?;
+                    for name in &of_kept {
+                        overrides.extend(kept.provider.iter().map(|provider| format!("{}={provider}", name.base())));
+                    }
+                    names.extend(of_kept);
+                }
+                None => names.extend(read_names(std::slice::from_ref(&task.label))?),
+            }
+            if let Act::Resume { run } = &task.act {
+                names.extend(names_of_run(journal, run).await?);
+            }
+        }
+        let dns = config.dns()?;
+        let router = config.router(&names, &overrides, &dns).await?;
+        Ok(Dcv::builder(client)
+            .router(router)
+            .dns(dns)
+            .settings(config.settings(None))
+            .journal(Arc::clone(journal) as Arc<dyn Journal>)
+            .observer(self.board.observer())
+            .build()
+            .await?)
+    }
+
+    async fn ended(
+        &mut self,
+        keep: &Keep,
+        ended: std::result::Result<(String, Result<Done>), tokio::task::JoinError>,
+        worst: Code,
+    ) -> Code {
+        let (label, done) = match ended {
+            Ok(ended) => ended,
+            Err(error) => {
+                self.screen.warn(format!("a task has died: {error}"));
+                return Code::Unexpected;
+            }
+        };
+        self.busy.remove(&label);
+        let (text, for_people, code) = match done {
+            Ok(Done { text, waiting: None }) => {
+                self.failed.remove(&label);
+                self.told.remove(&label);
+                self.board.done(&label, &text);
+                self.screen.result(
+                    format!("{} {label}: {text}", self.screen.on_out(GOOD, "done:")),
+                    json!({ "result": "done", "label": label, "text": text }),
+                );
+                return worst;
+            }
+            Ok(Done { text, waiting: Some(who) }) => (text, who, Code::Waiting),
+            Err(failure) => {
+                let times = self.failed.get(&label).map_or(0, |failed| failed.times) + 1;
+                let pause =
+                    TRY_AGAIN.saturating_mul(2u32.saturating_pow(times.min(11) - 1)).min(Duration::from_secs(86400));
+                self.failed.insert(label.clone(), Failed { times, again: Instant::now() + pause });
+                (failure.message.clone(), failure.message, failure.code)
+            }
+        };
+        if code == Code::Waiting {
+            self.board.waits(&label, &text);
+        } else {
+            self.board.failed(&label, &text);
+        }
+        self.screen.result(
+            format!(
+                "{} {label}: {text}",
+                self.screen.on_out(CARE, if code == Code::Waiting { "waits:" } else { "failed:" })
+            ),
+            json!({ "result": if code == Code::Waiting { "waiting" } else { "failed" }, "label": label, "text": text }),
+        );
+        if self.told.get(&label) != Some(&for_people) {
+            if let Err(why) = notify(keep, &label, code, &for_people).await {
+                self.screen.warn(format!("keep.notify: {why}"));
+            }
+            self.told.insert(label, for_people);
+        }
+        crate::run::worse(worst, code)
+    }
+}
+
+fn is_validation(config: &Config, label: &str) -> bool {
+    config.keep.domains.iter().any(|domain| domain == label)
+}
+
+/// Tells people that somebody has to act: by the command of the configuration, which reads one JSON object.
+async fn notify(keep: &Keep, label: &str, code: Code, text: &str) -> std::result::Result<(), String> {
+    use tokio::io::AsyncWriteExt;
+    let Some((program, arguments)) = keep.notify.split_first() else { return Ok(()) };
+    let message = json!({ "label": label, "waiting": code == Code::Waiting, "text": text }).to_string();
+    let mut child = tokio::process::Command::new(program)
+        .args(arguments)
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|error| format!("`{program}` cannot be run: {error}"))?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // One that does not read is its own business.
+        let _ = stdin.write_all(message.as_bytes()).await;
+    }
+    match tokio::time::timeout(NOTIFY_DEADLINE, child.wait()).await {
+        Ok(Ok(status)) if status.success() => Ok(()),
+        Ok(Ok(status)) => Err(format!("`{program}` failed ({status})")),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("`{program}` has not ended after {} s", NOTIFY_DEADLINE.as_secs())),
+    }
+}
+
+/// Does one task from its beginning to its end, or until somebody else has to act.
+async fn carry_out(config: &Config, dcv: &Dcv, task: &Task) -> Result<Done> {
+    if let Act::Resume { run } = &task.act {
+        return finished(dcv.resume(run).await);
+    }
+    let mut prepared = prepare(config, dcv, task).await?;
+    prepared.request.label = Some(task.label.clone());
+    prepared.write_key()?;
+    let undo = prepared.undo();
+    let request = prepared.request.clone();
+    let result = dcv.issue(prepared.request).await;
+    if let Err(error) = &result
+        && !began(dcv, &request).await
+    {
+        tracing::debug!(%error, "nothing was begun");
+        undo();
+    }
+    finished(result)
+}
+
+/// Whether the journal has a run for this request: then its key is needed.
+async fn began(dcv: &Dcv, request: &Request) -> bool {
+    let runs = dcv.runs(Which::All).await.unwrap_or_default();
+    runs.iter()
+        .any(|run| run.request.label == request.label && run.request.output == request.output && run.end.is_none())
+}
+
+fn finished(result: dcv_core::Result<Outcome>) -> Result<Done> {
+    Ok(match result? {
+        Outcome::Waiting(waiting) => Done { text: waiting.to_string(), waiting: Some(waiting.to_string()) },
+        Outcome::Issued(issued) if !issued.left_behind.is_empty() => {
+            return Err(Failure::new(
+                Code::LeftBehind,
+                format!("{} proofs could not be taken back", issued.left_behind.len()),
+            ));
+        }
+        Outcome::Issued(issued) => Done {
+            text: format!("{} until {}", issued.chain.names().join(" "), issued.chain.not_after().strftime("%Y-%m-%d")),
+            waiting: None,
+        },
+        outcome @ Outcome::Validated(_) => Done { text: outcome.to_string(), waiting: None },
+    })
+}
+
+/// The request of a task.
+async fn prepare(config: &Config, dcv: &Dcv, task: &Task) -> Result<Prepared> {
+    let Some(kept) = config.certificates.get(&task.label) else {
+        let types: Vec<&str> = config.keep.domain_types.iter().map(String::as_str).collect();
+        let organization = match &config.defaults.organization {
+            Some(text) => Some(organization_number(config, text).await?),
+            None => None,
+        };
+        // Whatever is left now is too little.
+        let until = task.ends.unwrap_or(Timestamp::now()) + SignedDuration::from_hours(24);
+        let names = read_names(std::slice::from_ref(&task.label))?;
+        let request = Request::domains(names, organization, &types, until)?.method(config.defaults.method);
+        return Ok(Prepared::without_certificate(request));
+    };
+    let order = args::Order {
+        product: kept.product.clone(),
+        organization: kept.organization.clone(),
+        ..args::Order::default()
+    };
+    let all = args::account::Names { all: kept.names.clone(), ..args::account::Names::default() };
+    let wanted = match task.act {
+        Act::Renew { order_id } => {
+            let earlier = orders::find(dcv.client(), &order_id.to_string()).await?;
+            Wanted::renewal(config, &earlier, &all, &order).await?
+        }
+        Act::Reissue { order_id } => {
+            let earlier = orders::find(dcv.client(), &order_id.to_string()).await?;
+            Wanted::again(Purpose::Reissue { order_id }, &earlier, &all)?
+        }
+        _ => Wanted::order(config, &kept.names, &order).await?,
+    };
+    let certificate = args::Certificate {
+        method: kept.method,
+        key: kept.key.clone(),
+        key_type: kept.key_type.filter(|_| kept.key.is_none()),
+        out: Some(out_of(config, kept).to_owned()),
+        cert_days: kept.cert_days,
+        ..args::Certificate::default()
+    };
+    let mut prepared = Prepared::new(config, wanted, &certificate)?;
+    if !kept.deploy.is_empty() {
+        let timeout = kept.deploy_timeout.unwrap_or(DEPLOY_DEADLINE);
+        prepared.request.deploy = Some(Deploy { command: kept.deploy.clone(), timeout });
+    }
+    Ok(prepared)
+}
+
+// ---- adopting
+
+/// Writes configuration for the issued orders of the account, for its owner to look through.
+pub(crate) async fn import(config: &Config, screen: Screen, args: &args::Import) -> Result<Code> {
+    let client = config.client().await?;
+    let mut filters = vec![("status", "issued")];
+    filters.extend(args.name.iter().map(|name| ("domain_name", name.as_str())));
+    let orders = client.all_orders(&filters, Some("-date_created")).await?;
+    let mut tables = Vec::new();
+    let mut labels: BTreeSet<String> = config.certificates.keys().cloned().collect();
+    let known: BTreeSet<u64> = config.certificates.values().filter_map(|kept| kept.order).collect();
+    for order in &orders {
+        let listed = order.certificate.as_ref();
+        let ended = listed
+            .and_then(|c| c.valid_till.as_ref())
+            .and_then(Moment::timestamp)
+            .is_some_and(|end| end < Timestamp::now());
+        if ended || order.is_renewed == Some(true) || known.contains(&order.id.0) {
+            continue;
+        }
+        let Some(common_name) = listed.and_then(|certificate| certificate.common_name.clone()) else { continue };
+        let mut names = vec![common_name.clone()];
+        names.extend(listed.iter().flat_map(|c| &c.dns_names).filter(|name| **name != common_name).cloned());
+        let base = common_name.replace("*.", "wildcard-").replace('.', "-");
+        let label = if labels.contains(&base) { format!("{base}-{}", order.id) } else { base };
+        labels.insert(label.clone());
+        tables.push((label, names, order));
+    }
+    let text: Vec<String> = tables.iter().map(|(label, names, order)| as_toml(label, names, order)).collect();
+    let json: Vec<Value> = tables
+        .iter()
+        .map(|(label, names, order)| json!({ "label": label, "names": names, "order": order.id }))
+        .collect();
+    let nothing = "# the account has no issued orders that the configuration does not have\n";
+    let text = if text.is_empty() { nothing.to_owned() } else { text.join("\n") };
+    screen.result(text.trim_end(), json!({ "result": "imported", "certificates": json }));
+    Ok(Code::Done)
+}
+
+fn as_toml(label: &str, names: &[String], order: &certcentral::Order) -> String {
+    let quoted: Vec<String> = names.iter().map(|name| format!("{name:?}")).collect();
+    let mut text = format!("[certificate.{label}]\nnames = [{}]\norder = {}\n", quoted.join(", "), order.id);
+    if let Some(product) = order.product.as_ref().and_then(|product| product.name_id.as_ref()) {
+        let _ = writeln!(text, "product = {product:?}");
+    }
+    if let Some(id) = order.organization.as_ref().and_then(|organization| organization.id) {
+        let _ = writeln!(text, "organization = {id}");
+    }
+    text
+}

@@ -1,0 +1,165 @@
+//! `dcv plan`, `run` and `import`: an inventory that is brought to life, changed, and kept.
+
+mod bench;
+
+use std::time::Duration;
+
+use bench::{Bench, check_files};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+fn inventory(bench: &Bench, shop: &str, deploy: &str) {
+    let text = format!(
+        "{}[certificate.shop]\nnames = [{shop}]\nout = \"shop\"\ndeploy = [{deploy}]\n\
+         [certificate.mail]\nnames = [\"mail.example.com\"]\nout = \"mail\"\n[keep]\ndomains = [\"example.com\"]\n",
+        bench.configuration(),
+    );
+    bench.write("dcv.toml", &text);
+}
+
+fn acts(plan: &Value) -> Vec<(String, String, bool)> {
+    let now = jiff::Timestamp::now();
+    let tasks = plan["tasks"].as_array().expect("tasks");
+    let mut acts: Vec<(String, String, bool)> = tasks
+        .iter()
+        .map(|task| {
+            let text = |field: &str| task[field].as_str().expect(field).to_owned();
+            (text("label"), text("act"), text("at").parse::<jiff::Timestamp>().expect("a time") <= now)
+        })
+        .collect();
+    acts.sort();
+    acts
+}
+
+fn act(label: &str, act: &str, due: bool) -> (String, String, bool) {
+    (label.to_owned(), act.to_owned(), due)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_inventory_is_ordered_deployed_reissued_and_then_left_alone() {
+    let bench = Bench::start().await;
+    let hook = bench.path("hook.sh");
+    std::fs::write(&hook, "#!/bin/sh\necho \"$DCV_NAME $DCV_NAMES $(ls $DCV_DIR/privkey.pem)\" >>deployed\n")
+        .expect("a file");
+    let deploy = format!("\"sh\", {hook:?}");
+    inventory(&bench, "\"shop.example.com\"", &deploy);
+    let plan = bench.run("--json plan").await;
+    let first = [act("example.com", "validate", true), act("mail", "order", true), act("shop", "order", true)];
+    assert_eq!(acts(&plan.last()), first, "{}", plan.all());
+    assert_eq!(bench.changes_asked_of_ca(), 0, "a plan changes nothing");
+
+    let ran = bench.run("--json run --once").await;
+    assert_eq!(ran.code, 0, "{}", ran.all());
+    check_files(&bench.path("shop"), &bench.sandbox.root_pem(), &["shop.example.com"]);
+    check_files(&bench.path("mail"), &bench.sandbox.root_pem(), &["mail.example.com"]);
+    let deployed = std::fs::read_to_string(bench.path("deployed")).expect("the command has run");
+    assert!(deployed.starts_with("shop.example.com shop.example.com /") && deployed.lines().count() == 1, "{deployed}");
+    assert_eq!(bench.server.records(), [""; 0], "nothing is left in the zone");
+
+    let plan = bench.run("--json plan").await.last();
+    assert!(acts(&plan).iter().all(|(_, _, due)| !due), "{plan}");
+    let changes = bench.changes_asked_of_ca();
+    assert_eq!(bench.run("run --once").await.code, 0);
+    assert_eq!(bench.changes_asked_of_ca(), changes, "nothing is due, nothing is done");
+
+    // Another name: a reissue within the order, which costs nothing.
+    inventory(&bench, "\"shop.example.com\", \"www.example.com\"", &deploy);
+    let plan = bench.run("--json plan shop").await.last();
+    assert_eq!(acts(&plan), [act("shop", "reissue", true)], "{plan}");
+    let orders = bench.client().orders(&[], 100, 0).await.expect("orders").items.len();
+    let ran = bench.run("--json run --once").await;
+    assert_eq!(ran.code, 0, "{}", ran.all());
+    check_files(&bench.path("shop"), &bench.sandbox.root_pem(), &["shop.example.com", "www.example.com"]);
+    assert_eq!(bench.client().orders(&[], 100, 0).await.expect("orders").items.len(), orders, "no new order");
+    let deployed = std::fs::read_to_string(bench.path("deployed")).expect("the command has run");
+    assert_eq!(deployed.lines().count(), 2, "{deployed}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failing_deploy_command_is_told_and_run_again_without_another_order() {
+    let bench = Bench::start().await;
+    let hook = bench.path("hook.sh");
+    std::fs::write(&hook, "echo the disk is full >&2; exit 3\n").expect("a file");
+    let told = bench.path("told");
+    inventory(&bench, "\"shop.example.com\"", &format!("\"sh\", {hook:?}"));
+    let text = std::fs::read_to_string(bench.path("dcv.toml")).expect("a file");
+    bench.write("dcv.toml", &format!("{text}notify = [\"sh\", \"-c\", \"cat >> {}\"]\n", told.display()));
+    let ran = bench.run("--json run --once shop").await;
+    assert_eq!(ran.code, 5, "{}", ran.all());
+    let text = ran.last()["text"].as_str().expect("a text").to_owned();
+    assert!(text.contains("the disk is full") && text.contains("exit status: 3"), "{text}");
+    let told = std::fs::read_to_string(told).expect("somebody was told");
+    assert!(told.contains("the disk is full") && told.contains("\"label\":\"shop\""), "{told}");
+    check_files(&bench.path("shop"), &bench.sandbox.root_pem(), &["shop.example.com"]);
+
+    std::fs::write(&hook, "true\n").expect("a file");
+    assert_eq!(acts(&bench.run("--json plan shop").await.last()), [act("shop", "resume", true)]);
+    let changes = bench.changes_asked_of_ca();
+    assert_eq!(bench.run("run --once shop").await.code, 0);
+    assert_eq!(bench.changes_asked_of_ca(), changes, "nothing was ordered");
+    assert!(acts(&bench.run("--json plan shop").await.last()).iter().all(|(_, _, due)| !due));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn orders_of_the_account_are_adopted() {
+    let bench = Bench::start().await;
+    assert_eq!(bench.run("issue a.example.com b.example.com --out mine").await.code, 0);
+    let imported = bench.run("import").await;
+    assert_eq!(imported.code, 0, "{}", imported.all());
+    bench.write("dcv.toml", &format!("{}{}out = \"mine\"\n", bench.configuration(), imported.stdout));
+    let plan = bench.run("--json plan").await;
+    assert_eq!(acts(&plan.last()), [act("a-example-com", "renew", false)], "{}\n{}", imported.stdout, plan.all());
+    let again = bench.run("import").await;
+    assert!(again.stdout.starts_with("# the account has no"), "{}", again.all());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_keeper_shows_itself_and_stops_when_told() {
+    let bench = Bench::start().await;
+    inventory(&bench, "\"shop.example.com\"", "");
+    let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port");
+    let text = std::fs::read_to_string(bench.path("dcv.toml")).expect("a file");
+    bench.write("dcv.toml", &format!("{text}listen = \"{free}\"\ntoken = \"planted-token\"\n"));
+    let mut child = bench.start_until("--json run", "\"label\":\"shop\"").await;
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let http = reqwest::Client::new();
+    let get = async |path: &str, token: &str| {
+        let request = http.get(format!("http://{free}{path}")).header("Authorization", format!("Bearer {token}"));
+        let response = request.send().await.expect("an answer");
+        (response.status().as_u16(), response.text().await.expect("text"))
+    };
+    assert_eq!(get("/healthz", "").await, (200, "alive\n".to_owned()));
+    assert_eq!(get("/readyz", "").await.0, 200);
+    assert_eq!(get("/metrics", "wrong").await.0, 401);
+    let (_, metrics) = get("/metrics", "planted-token").await;
+    assert!(metrics.contains("dcv_due_seconds{label=\"shop\",act="), "{metrics}");
+    assert!(metrics.contains("dcv_api_calls{window=\"5s\"}"), "{metrics}");
+    let (_, page) = get("/", "planted-token").await;
+    assert!(page.contains("shop") && page.contains("Certificates and domains"), "{page}");
+    assert!(!page.contains("planted-token") && !metrics.contains("planted-token"));
+
+    let pid = Pid::from_raw(i32::try_from(child.id().expect("it runs")).expect("a number")).expect("a process");
+    kill_process(pid, Signal::TERM).expect("told");
+    let status = tokio::time::timeout(Duration::from_secs(10), child.wait()).await.expect("it ends").expect("ended");
+    assert_eq!(status.code(), Some(130));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mistakes_in_the_inventory_are_named() {
+    let bench = Bench::start().await;
+    for (text, parts) in [
+        ("[certificate.a]\nnames = []\n", ["certificate.a.names", "at least one"]),
+        ("[certificate.a]\nnames = [\"a b\"]\n", ["certificate.a.names", "a b"]),
+        ("[certificate.a]\nnames = [\"a.example.com\"]\ndeplyo = []\n", ["deplyo", "deploy"]),
+        ("[keep]\ndomains = [\"*.example.com\"]\n", ["keep.domains", "`example.com`"]),
+        ("[keep]\nleft = 2.0\n", ["keep.left", "33%"]),
+        ("[keep]\nlisten = \"0.0.0.0:1\"\n", ["keep.listen", "keep.token"]),
+        ("[keep]\nparallel = 0\n", ["keep.parallel", "at least 1"]),
+    ] {
+        bench.write("bad.toml", &format!("{}{text}", bench.configuration()));
+        let ran = bench.run("plan --config bad.toml").await;
+        assert!(ran.code == 2 && parts.iter().all(|part| ran.stderr.contains(part)), "{text}: {}", ran.all());
+    }
+    let none = bench.run("run --once").await;
+    assert!(none.code == 2 && none.stderr.contains("nothing to keep"), "{}", none.all());
+}
