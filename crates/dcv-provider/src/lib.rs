@@ -7,6 +7,7 @@
 //! - [`DcvProvider`]: the contract, four methods. A web target implements it directly.
 //! - [`zone`]: for DNS hosts. They implement the smaller [`zone::ZoneEditor`]; [`zone::ZoneProvider`] finds zones,
 //!   groups, batches, follows delegated `_dnsauth` CNAMEs and retries lost races for all of them.
+//! - [`web`]: for web targets that others write to as well: where a proof's file is, and how values share it.
 //! - [`dns`]: questions to one name server or to a resolver, each with its own deadline.
 //! - `http` (a feature): calls of a vendor's API, whose refusals become errors of the right kind.
 //! - [`secret`]: credentials from the environment, a file or a command.
@@ -21,6 +22,7 @@ mod error;
 pub mod http;
 mod proof;
 pub mod secret;
+pub mod web;
 pub mod zone;
 
 use async_trait::async_trait;

@@ -21,7 +21,9 @@ use std::{
 };
 
 use async_trait::async_trait;
-use dcv_provider::{DcvProvider, Descriptor, ErrorKind, OptionSpec, Place, Proof, ProofKind, ProviderError, Result};
+use dcv_provider::{
+    DcvProvider, Descriptor, ErrorKind, OptionSpec, Place, Proof, ProofKind, ProviderError, Result, web,
+};
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 use serde::{Deserialize, Deserializer};
 
@@ -130,23 +132,7 @@ impl Webroot {
 
     /// The files of a proof, one below each root.
     fn targets(&self, proof: &Proof) -> Result<Vec<Target>> {
-        let Proof::File { host, path, .. } = proof else {
-            let message = format!("a web server cannot show a {}; route the name to a DNS provider", proof.kind());
-            return Err(ProviderError::new(ErrorKind::Unsupported, message).about([proof.to_string()]));
-        };
-        let invalid = |what: String| ProviderError::new(ErrorKind::Rejected, what).about([proof.to_string()]);
-        // `.` and `..` are the host names that would lead elsewhere; a slash, NUL or backslash is in no host name.
-        let host_is_plain = host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
-        if host.is_empty() || host.starts_with('.') || host.contains("..") || !host_is_plain {
-            return Err(invalid(format!("`{}` is no host name", host.escape_debug())));
-        }
-        let segments: Vec<&str> = path.strip_prefix('/').map(|rest| rest.split('/').collect()).unwrap_or_default();
-        let bad = |segment: &&str| {
-            matches!(*segment, "" | "." | "..") || segment.contains(|c: char| c == '\\' || c.is_control())
-        };
-        if segments.is_empty() || segments.iter().any(bad) {
-            return Err(invalid(format!("the path `{}` leads out of the document root", path.escape_debug())));
-        }
+        let (host, segments) = web::locate(proof)?;
         let below: PathBuf = segments.iter().collect();
         let target = |root: &PathBuf| {
             let root = match root.to_str() {
@@ -214,7 +200,7 @@ impl Target {
         let change = || -> io::Result<()> {
             let _lock = self.lock(Folders::Make)?;
             let before = self.read()?;
-            let after = with_values(before.as_deref(), proofs);
+            let after = web::with_values(before.as_deref(), proofs);
             if before.as_deref() != Some(&after[..]) {
                 self.replace(&after, new_mode)?;
                 tracing::debug!(file = %self, "written");
@@ -234,7 +220,7 @@ impl Target {
             }
             let Some(lock) = self.lock(Folders::Keep)? else { return Ok(()) };
             if let Some(before) = self.read()? {
-                let after = without_values(&before, proofs);
+                let after = web::without_values(&before, proofs);
                 if after.is_empty() && !before.is_empty() {
                     fs::remove_file(&self.file)?;
                     tracing::debug!(file = %self, "removed");
@@ -432,45 +418,6 @@ fn is_still_at(file: &File, path: &Path) -> io::Result<bool> {
 
 fn mode(bits: u32) -> Permissions {
     Permissions::from_mode(bits)
-}
-
-// ---- lines
-
-/// The content with each value on a line of its own, before whatever is there. A file that is not there becomes the
-/// first value, verbatim.
-fn with_values(content: Option<&[u8]>, proofs: &[Proof]) -> Vec<u8> {
-    let first = proofs.first().map_or("", Proof::value).as_bytes();
-    let mut lines = split(content.unwrap_or(first));
-    for line in lines_of(proofs) {
-        if !lines.iter().any(|there| same(there, line)) {
-            lines.insert(0, line);
-        }
-    }
-    lines.join(&b'\n')
-}
-
-/// The content without these values; every other octet stays.
-fn without_values(content: &[u8], proofs: &[Proof]) -> Vec<u8> {
-    let mut lines = split(content);
-    for line in lines_of(proofs) {
-        if let Some(at) = lines.iter().position(|there| same(there, line)) {
-            lines.remove(at);
-        }
-    }
-    lines.join(&b'\n')
-}
-
-fn lines_of(proofs: &[Proof]) -> impl Iterator<Item = &[u8]> {
-    proofs.iter().flat_map(|proof| split(proof.value().as_bytes())).filter(|line| !line.is_empty())
-}
-
-fn split(content: &[u8]) -> Vec<&[u8]> {
-    content.split(|octet| *octet == b'\n').collect()
-}
-
-fn same(a: &[u8], b: &[u8]) -> bool {
-    let plain = |line: &[u8]| line.strip_suffix(b"\r").unwrap_or(line).len();
-    a[..plain(a)] == b[..plain(b)]
 }
 
 // ---- configuration
