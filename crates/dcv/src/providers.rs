@@ -29,6 +29,11 @@ macro_rules! kinds {
                 read: |table| read(table, |config, dns| $($module)::+::from_config(config, Some(dns))),
             },
         )*
+        #[cfg(feature = "storage")]
+        Kind {
+            descriptor: &dcv_storage::DESCRIPTOR,
+            read: |table| read(table, |config, _| dcv_storage::from_config(config)),
+        },
         // Files on this machine: nothing to look up.
         Kind {
             descriptor: &dcv_webroot::DESCRIPTOR,
