@@ -16,6 +16,11 @@ pub fn env(name: &str) -> Result<String> {
     std::env::var(name).with_context(|| format!("set {name}"))
 }
 
+/// A provider's configuration, as it would stand in `dcv.toml`.
+pub fn config<C: serde::de::DeserializeOwned>(text: &str) -> Result<C> {
+    toml::from_str(text).context("the provider's configuration")
+}
+
 /// Where questions go: the system's resolvers, or `DCV_RESOLVER`, which then also stands for the authorities' port.
 pub fn dns() -> Result<Dns> {
     match std::env::var("DCV_RESOLVER") {
