@@ -93,6 +93,46 @@ async fn gateways_limits_and_wrong_certificates_are_got_over() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn looks_that_fail_are_got_over_and_values_that_end_are_replaced() {
+    for fault in [
+        "dnssec,name=trouble-example.com",
+        "perspective",
+        "caa",
+        "caa,times=2",
+        "expire,path=check-dcv",
+        "expire,times=2,path=check-dcv",
+    ] {
+        let world = World::start_with(&[ZONE], |config| {
+            // The CA's own looks would use the faults up.
+            config.polling = false;
+            config.faults = vec![fault.parse().expect("a fault")];
+        })
+        .await;
+        let dcv = world.address().dcv().build().await.expect("it builds");
+        issued(dcv.issue(request(ORGANIZATION)).await);
+        let waiting = reqwest::get(format!("{}/faults", world.sandbox.control_url())).await.expect("it answers");
+        assert_eq!(waiting.json::<Value>().await.expect("JSON"), json!({ "faults": [] }), "{fault} has happened");
+        assert_eq!(orders_sent(&world), 1, "{fault}");
+        assert_eq!(world.dns.records(), Vec::<String>::new(), "{fault}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_ca_keeps_refusing_is_said() {
+    for (fault, said) in [
+        ("dnssec,times=1000", "trouble-example.com is pending"),
+        ("caa,times=1000", "caa_check_failed|www.trouble-example.com"),
+    ] {
+        let world = World::start_with(&[ZONE], |config| config.faults = vec![fault.parse().expect("a fault")]).await;
+        let mut settings = impatient();
+        settings.wait = Duration::from_secs(3);
+        let dcv = world.address().dcv().settings(settings).build().await.expect("it builds");
+        let (_, waiting) = waits(&dcv, ORGANIZATION).await;
+        assert!(waiting.what.contains(said), "{fault}: {waiting}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_order_that_needs_approval_waits_for_an_approver_and_goes_on() {
     let world = World::start_with(&[ZONE], |config| config.approval = Approval::Required).await;
     let mut settings = impatient();

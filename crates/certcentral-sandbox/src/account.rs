@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 pub use products::{Product, Validation};
 
-use crate::{limits, va};
+use crate::{faults, limits, va};
 
 /// How a sandbox starts.
 #[derive(Clone, Debug, Deserialize)]
@@ -57,6 +57,8 @@ pub struct Config {
     pub random_value_days: i64,
     /// Scope of orders that do not say `certificate_dcv_scope`.
     pub default_scope: Scope,
+    /// Faults in waiting from the beginning.
+    pub faults: Vec<faults::Order>,
     /// Which age of the API answers.
     pub switches: Switches,
 }
@@ -86,6 +88,7 @@ impl Default for Config {
             dcv_reuse_days: 199,
             random_value_days: 30,
             default_scope: Scope::BaseDomain,
+            faults: Vec::new(),
             switches: Switches::default(),
         }
     }

@@ -56,7 +56,7 @@ use tower::util::ServiceExt as _;
 
 use crate::{
     account::{ApiKey, Role},
-    faults::Fault,
+    faults::{Fault, OF_REQUEST},
     state::life::Shared,
 };
 
@@ -272,7 +272,7 @@ async fn front_door(
     let fault = match asked.map(str::parse::<Fault>) {
         Some(Ok(fault)) => Some(fault),
         Some(Err(unknown)) => return bad_request("sandbox_fault", &unknown).into_response(),
-        None => shared.faults.take(&method, &path),
+        None => shared.faults.of_request(&method, &path),
     };
     let mut answer = match fault {
         Some(Fault::RateLimited) => rate_limited().into_response(),
@@ -284,9 +284,13 @@ async fn front_door(
             if fault == Some(Fault::WrongPem) {
                 request.extensions_mut().insert(WrongPem);
             }
-            match admit(&shared, &mut request) {
-                Ok(()) => next.run(request).await,
-                Err(refused) => refused.into_response(),
+            if fault == Some(Fault::Expire) {
+                shared.expire_values();
+            }
+            match (admit(&shared, &mut request), fault) {
+                (Ok(()), Some(Fault::Look(fault))) => OF_REQUEST.scope(fault, next.run(request)).await,
+                (Ok(()), _) => next.run(request).await,
+                (Err(refused), _) => refused.into_response(),
             }
         }
     };

@@ -68,6 +68,9 @@ pub enum Error {
     /// The CA has no keys.
     #[error("cannot set up the certificate authority: {0}")]
     Authority(String),
+    /// A fault of the configuration is none.
+    #[error("{0}")]
+    Fault(String),
     /// The validation authority cannot look at the network.
     #[error("cannot set up validation: {0}")]
     Validation(String),
@@ -102,6 +105,7 @@ impl Sandbox {
         };
         let authority = authority.map_err(|error| Error::Authority(error.to_string()))?;
         let validator = va::Validator::new(config.va.clone()).map_err(|error| Error::Validation(error.to_string()))?;
+        let faults = faults::Faults::new(config.faults.clone()).map_err(Error::Fault)?;
         let listen = |source| Error::Listen { address: config.listen, source };
         let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
@@ -112,7 +116,7 @@ impl Sandbox {
             authority,
             validator,
             limiter: limits::Limiter::new(config.rate.clone()),
-            faults: faults::Faults::default(),
+            faults,
             seen: Mutex::default(),
             control: format!("{}://{address}/sandbox", if config.tls { "https" } else { "http" }),
             wake: tokio::sync::Notify::new(),

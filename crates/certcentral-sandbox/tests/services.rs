@@ -580,6 +580,31 @@ async fn faults() {
 }
 
 #[tokio::test]
+async fn faults_of_looks() {
+    let bench = bench(|config| config.faults = vec!["caa,name=example.com".parse().unwrap()]).await;
+    let placed = bench.order(&["www.example.com"], json!({})).await;
+    let path = format!("/order/certificate/{}", id(&placed));
+    bench.world.put_txt("example.com", text(&placed, "/dcv_random_value"));
+    let check = |fault: &'static str| {
+        let (path, bench) = (format!("{path}/check-dcv"), &bench);
+        async move {
+            let answer = bench.raw(Method::PUT, &path, None, &[("X-Sandbox-Fault", fault)]).await;
+            answer.json::<Value>().await.unwrap()
+        }
+    };
+    for fault in ["dnssec", "perspective", "expire"] {
+        let checked = check(fault).await;
+        assert_eq!(checked["order_status"], "pending", "{fault}: {checked}");
+    }
+    let (_, value) = bench.put_nothing(&format!("{path}/dcv-random-value")).await;
+    assert_ne!(value["dcv_random_value"], placed["dcv_random_value"], "the old one has expired");
+    bench.world.put_txt("example.com", text(&value, "/dcv_random_value"));
+    let refused = bench.put_nothing(&format!("{path}/check-dcv")).await;
+    assert_eq!(error(&refused), (400, "caa_check_failed|www.example.com"));
+    assert_eq!(bench.put_nothing(&format!("{path}/check-dcv")).await.1["order_status"], "issued");
+}
+
+#[tokio::test]
 async fn switches() {
     let bench = bench(|config| {
         config.switches.check_dcv = CheckAnswer::AllOrError;

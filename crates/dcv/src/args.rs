@@ -415,6 +415,10 @@ pub(crate) struct Sandbox {
     /// Folder for the CA's mails (method email), one file each with the link that approves
     #[arg(long, value_name = "DIR")]
     pub(crate) mailbox: Option<PathBuf>,
+    /// What goes wrong on purpose: 429, 5xx, drop, delay=MS, wrong-pem, expire (of requests), dnssec, perspective, caa (when the CA
+    /// looks at a name); e.g. 502,times=3,path=check-dcv. May be repeated
+    #[arg(long, value_name = "FAULT[,times=N][,method=M][,path=TEXT][,name=DOMAIN]", value_parser = parse::<certcentral_sandbox::faults::Order>)]
+    pub(crate) fault: Vec<certcentral_sandbox::faults::Order>,
     /// Organizations, products and switches of the account, in TOML
     #[arg(long, value_name = "FILE")]
     pub(crate) account: Option<PathBuf>,

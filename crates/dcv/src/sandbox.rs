@@ -30,6 +30,7 @@ pub(crate) async fn sandbox(screen: Screen, args: &args::Sandbox) -> Result<Code
     account.now = args.now.or(account.now);
     account.speed = args.speed.or(account.speed);
     account.mailbox = args.mailbox.clone().or(account.mailbox);
+    account.faults.extend(args.fault.iter().cloned());
     if !args.key.is_empty() {
         account.keys = args.key.iter().map(|key| ApiKey::new(key, Role::Administrator)).collect();
     }

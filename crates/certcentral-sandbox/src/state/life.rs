@@ -17,7 +17,7 @@ use crate::{
     api::Seen,
     ca,
     clock::{Clock, days_later, later, start_of_day},
-    faults::Faults,
+    faults::{Faults, LookFault},
     limits::Limiter,
     names,
     store::Store,
@@ -111,6 +111,17 @@ impl Shared {
         }
     }
 
+    /// Ends all random values now.
+    pub(crate) fn expire_values(&self) {
+        self.write(|state, now| {
+            let of_orders = state.orders.values_mut().filter_map(|order| order.value.as_mut());
+            let of_domains = state.domains.values_mut().filter_map(|domain| domain.token.as_mut());
+            for token in of_orders.chain(of_domains).filter(|token| token.live(now)) {
+                token.expires = now;
+            }
+        });
+    }
+
     /// The look for one entry of an order: the order's value or the domain's.
     pub(crate) fn check_of(state: &State, order: &Order, entry: &Entry, now: Timestamp) -> Option<Check> {
         let domain = state.domains.get(&entry.domain)?;
@@ -192,7 +203,10 @@ impl Shared {
         if check.values.is_empty() {
             return Verdict::Invalid { reasons: vec!["random_value_expired".to_owned()] };
         }
-        self.validator.check(&check.name, &method, &check.values).await
+        match self.faults.of_look(&check.name, false).and_then(LookFault::verdict) {
+            Some(verdict) => verdict,
+            None => self.validator.check(&check.name, &method, &check.values).await,
+        }
     }
 
     /// Issues the order's open certificate if everything is in place.
@@ -253,7 +267,10 @@ impl Shared {
     async fn caa_of(&self, name: &str) -> Option<CaaVerdict> {
         let name = names::parse(name, self.config.switches.unlisted_suffixes).ok();
         let name = name.filter(|_| self.config.va.check_caa)?;
-        Some(self.validator.caa(&name.fqdn, name.wildcard).await)
+        Some(match self.faults.of_look(&name.fqdn, true) {
+            Some(fault) => fault.caa(&name.fqdn),
+            None => self.validator.caa(&name.fqdn, name.wildcard).await,
+        })
     }
 
     /// Signs. Looks again whether the order is ready, for a look at the network lies between.

@@ -29,6 +29,8 @@ use crate::{
 const DOMAIN_VALUES_UP_TO: usize = 10;
 /// After this long without becoming visible, proofs are presented once more.
 const REPRESENT_AFTER: Duration = Duration::from_secs(20);
+/// Of so many checks without success, the second is followed by a question for the values.
+const ASK_VALUES_EVERY: u32 = 3;
 
 /// A domain that the CA wants proved.
 pub(super) struct Open {
@@ -68,7 +70,6 @@ impl Worker<'_> {
     /// Asks which domains are open, and for the values that prove them.
     pub(super) async fn challenge(&mut self) -> Result<Progress> {
         let request = &self.run.request;
-        let (method, placement) = (request.method, request.placement);
         let open = if let Purpose::Domains { organization, types, until } = &request.purpose {
             let known = self.known_domains().await?;
             let submitted = request.names.iter().map(async |name| {
@@ -79,6 +80,19 @@ impl Worker<'_> {
         } else {
             self.open_domains(&self.dcv.client.order_validation(self.order_id()).await?)
         };
+        let challenges = self.challenges_for(open).await?;
+        let open: Vec<String> = challenges.iter().map(|challenge| challenge.domain.clone()).collect();
+        let proved: Vec<&String> = challenges.iter().flat_map(|challenge| &challenge.names).collect();
+        let validated = self.names().into_iter().filter(|name| !proved.contains(&name)).collect();
+        self.record(Entry::Challenged { challenges }).await?;
+        self.tell(&Event::Challenged { open, validated });
+        Ok(Progress::Made)
+    }
+
+    /// The values of open domains, and what has to be shown for them.
+    async fn challenges_for(&self, open: Vec<Open>) -> Result<Vec<Challenge>> {
+        let request = &self.run.request;
+        let (method, placement) = (request.method, request.placement);
         let ask_domains = match request.tokens {
             TokenSource::Domain => true,
             TokenSource::Order => false,
@@ -122,12 +136,22 @@ impl Worker<'_> {
                 expires,
             });
         }
-        let open: Vec<String> = challenges.iter().map(|challenge| challenge.domain.clone()).collect();
-        let proved: Vec<&String> = challenges.iter().flat_map(|challenge| &challenge.names).collect();
-        let validated = self.names().into_iter().filter(|name| !proved.contains(&name)).collect();
-        self.record(Entry::Challenged { challenges }).await?;
-        self.tell(&Event::Challenged { open, validated });
-        Ok(Progress::Made)
+        Ok(challenges)
+    }
+
+    /// Asks for the values of the open domains once more. `true`: some are others now, and their proofs are to be shown.
+    async fn values_changed(&mut self) -> Result<bool> {
+        let open =
+            |challenge: &Challenge| Open::named(challenge.domain.clone(), challenge.domain_id, challenge.names.clone());
+        let now = self.challenges_for(self.run.open_challenges().map(open).collect()).await?;
+        if self.run.open_challenges().map(|challenge| &challenge.proof).eq(now.iter().map(|challenge| &challenge.proof))
+        {
+            return Ok(false);
+        }
+        let message = "the CA has other random values than those shown; showing the new ones".to_owned();
+        self.tell(&Event::Trouble { message });
+        self.record(Entry::Challenged { challenges: now }).await?;
+        Ok(true)
     }
 
     /// A domain's own value: the present one while it lives long enough, else a new one. `None` where the domain is proved
@@ -315,8 +339,12 @@ impl Worker<'_> {
         if self.run.certificate_id.is_some() || self.run.end.is_some() || self.run.open_challenges().next().is_none() {
             return Ok(Progress::Made);
         }
-        // Everything showed to us and something did not to the CA: give its caches time, growing, within our patience.
         self.checks += 1;
+        // A value may have been replaced since, by hand in the console, say; the CA's answer does not tell.
+        if self.checks % ASK_VALUES_EVERY == 2 && self.values_changed().await? {
+            return Ok(Progress::Made);
+        }
+        // Everything showed to us and something did not to the CA: give its caches time, growing, within our patience.
         let pause = jittered(Duration::from_secs(1) * 2u32.saturating_pow(self.checks.min(6) - 1));
         if Instant::now() + pause > self.deadline {
             let open: Vec<&str> = self.run.open_challenges().map(|c| c.domain.as_str()).collect();
