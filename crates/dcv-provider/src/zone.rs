@@ -7,6 +7,8 @@
 //!
 //! Hosts that can only replace a whole record set compute its new value with [`merge`], which keeps what is not ours.
 
+pub mod hosts;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fmt::Write,
@@ -99,6 +101,13 @@ impl Change {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// The owner names, each once.
+    #[must_use]
+    pub fn names(&self) -> Vec<&str> {
+        let names: BTreeSet<&str> = self.add.iter().chain(&self.remove).map(|record| record.name.as_str()).collect();
+        names.into_iter().collect()
     }
 
     /// The change, record set by record set: owner name and type, and the presentations to add and to remove.

@@ -58,6 +58,16 @@ pub(crate) const KINDS: &[Kind] = kinds![
     dcv_azure,
     #[cfg(feature = "gcloud")]
     dcv_gcloud,
+    #[cfg(feature = "digitalocean")]
+    dcv_digitalocean,
+    #[cfg(feature = "hetzner")]
+    dcv_hetzner,
+    #[cfg(feature = "ovh")]
+    dcv_ovh,
+    #[cfg(feature = "gandi")]
+    dcv_gandi,
+    #[cfg(feature = "desec")]
+    dcv_desec,
     #[cfg(feature = "linode")]
     dcv_linode,
     #[cfg(feature = "ns1")]

@@ -29,6 +29,8 @@ pub struct Asked {
     pub path: String,
     /// The path's segments, unescaped.
     pub segments: Vec<String>,
+    /// The query as it came: what signatures are made over, and what tells the same key twice.
+    pub raw_query: String,
     /// The query's pairs.
     pub query: BTreeMap<String, String>,
     /// The headers.
@@ -138,6 +140,8 @@ pub struct Account {
     limited: Option<(usize, Answer)>,
     /// Run before the next request that changes something: somebody else who is faster.
     rival: Option<fn(&mut Account)>,
+    /// Run after the next request that changes something: somebody else who is slower.
+    successor: Option<fn(&mut Account)>,
     ids: u64,
 }
 
@@ -299,6 +303,11 @@ impl Vendor {
         self.account().rival = Some(rival);
     }
 
+    /// Lets somebody else change something just after the next request that changes something.
+    pub fn after(&self, successor: fn(&mut Account)) {
+        self.account().successor = Some(successor);
+    }
+
     /// `METHOD /path` of all that was asked since the last call.
     #[must_use]
     pub fn asked(&self) -> Vec<String> {
@@ -319,6 +328,7 @@ async fn answer(State((account, handler)): State<(Arc<Mutex<Account>>, Handler)>
         method: parts.method.to_string(),
         segments: path.split('/').filter(|segment| !segment.is_empty()).map(unescape).collect(),
         path,
+        raw_query: parts.uri.query().unwrap_or_default().to_owned(),
         query: url::form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes()).into_owned().collect(),
         headers: parts.headers,
         json: serde_json::from_slice(&body).unwrap_or(Value::Null),
@@ -336,7 +346,13 @@ async fn answer(State((account, handler)): State<(Arc<Mutex<Account>>, Handler)>
             {
                 rival(&mut account);
             }
-            handler(&mut account, &asked)
+            let answer = handler(&mut account, &asked);
+            if asked.method != "GET"
+                && let Some(successor) = account.successor.take()
+            {
+                successor(&mut account);
+            }
+            answer
         }
     };
     let mut response = Response::builder().status(answer.status);

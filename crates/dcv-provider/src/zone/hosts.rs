@@ -1,0 +1,300 @@
+//! Two shapes that DNS hosts' APIs have, so that a host says how it reads and how it writes and nothing else.
+//!
+//! Where every value is a record with an id of its own, [`change_by_id`] posts what is missing and deletes what is to go: nothing
+//! is ever replaced, and what is not ours is in no request. Where only whole record sets can be written, [`change_by_set`]
+//! computes them with [`merge`](super::merge), keeps writers on one machine apart, and reads them back, so that a writer
+//! elsewhere who put an older set back is noticed and the change made again.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::File,
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use futures_util::future::join_all;
+
+use super::{Change, Record, RecordData, Zone, ZoneEditor, merge, same, unquote};
+use crate::{ErrorKind, ProviderError, Result};
+
+/// How many requests that concern single records are under way at once.
+const AT_ONCE: usize = 8;
+/// How long others on this machine may keep a zone to themselves, and how often that is looked at.
+const LOCK_PATIENCE: Duration = Duration::from_secs(10);
+const LOCK_PAUSE: Duration = Duration::from_millis(5);
+
+/// A name as hosts have it that speak of names relative to their zone; the zone itself is empty.
+#[must_use]
+pub fn relative<'n>(zone: &Zone, name: &'n str) -> &'n str {
+    name.strip_suffix(&zone.apex).map_or(name, |rest| rest.trim_end_matches('.'))
+}
+
+/// The same, with `@` for the zone itself.
+#[must_use]
+pub fn relative_or_at<'n>(zone: &Zone, name: &'n str) -> &'n str {
+    match relative(zone, name) {
+        "" => "@",
+        name => name,
+    }
+}
+
+/// The other way round: `@`, the empty name and the zone's own name are the zone itself.
+#[must_use]
+pub fn absolute(zone: &Zone, name: &str) -> String {
+    let name = name.trim_end_matches('.').to_ascii_lowercase();
+    if name.is_empty() || name == "@" || name == zone.apex {
+        zone.apex.clone()
+    } else {
+        format!("{name}.{}", zone.apex)
+    }
+}
+
+/// A record at a host that gives each an id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// What the host calls it.
+    pub id: String,
+    /// Its owner name: absolute, lower case, no final dot.
+    pub name: String,
+    /// `TXT`, `CNAME` …
+    pub rtype: String,
+    /// Its data, as the host writes it.
+    pub data: String,
+}
+
+impl Listed {
+    /// Whether it says what this record says, whatever quotes the host has put around it.
+    fn is(&self, record: &Record) -> bool {
+        self.name == record.name
+            && self.rtype == record.data.rtype()
+            && match &record.data {
+                RecordData::Txt(text) => {
+                    self.data == *text || self.data.starts_with('"') && unquote(&self.data) == text.as_bytes()
+                }
+                RecordData::Cname(target) => self.data.trim_end_matches('.').eq_ignore_ascii_case(target),
+            }
+    }
+}
+
+/// A host where every value is a record with an id.
+#[async_trait]
+pub trait ById: ZoneEditor {
+    /// The texts and aliases at these names, and possibly at others.
+    async fn read(&self, zone: &Zone, names: &[&str]) -> Result<Vec<Listed>>;
+
+    /// Adds a record.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`] or [`ErrorKind::Rejected`] also when the very same is there.
+    async fn add(&self, zone: &Zone, record: &Record) -> Result<()>;
+
+    /// Removes a record.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotServed`] when it is gone already.
+    async fn remove(&self, zone: &Zone, record: &Listed) -> Result<()>;
+}
+
+/// What is left to do of a change, given what is there.
+#[derive(Debug)]
+pub struct Left<'c> {
+    /// Records that are missing.
+    pub add: Vec<&'c Record>,
+    /// Records that are to go.
+    pub remove: Vec<&'c Listed>,
+}
+
+impl<'c> Left<'c> {
+    /// Compares a change with the records at its names.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Rejected`] where an alias that is not ours stands in the way.
+    pub fn of(change: &'c Change, there: &'c [Listed]) -> Result<Self> {
+        let add: Vec<&Record> =
+            change.add.iter().filter(|record| !there.iter().any(|listed| listed.is(record))).collect();
+        for record in &add {
+            let alias = there.iter().find(|listed| listed.rtype == "CNAME" && listed.name == record.name);
+            refuse_alias(alias.map(|listed| listed.data.as_str()), &record.name)?;
+        }
+        let is_to_go = |listed: &&Listed| change.remove.iter().any(|record| listed.is(record));
+        Ok(Self { add, remove: there.iter().filter(is_to_go).collect() })
+    }
+}
+
+/// Makes a change at a host of this shape; `true` if something was written.
+///
+/// # Errors
+/// Those of the host; [`ErrorKind::Rejected`] where an alias that is not ours stands in the way.
+pub async fn change_by_id<H: ById + ?Sized>(host: &H, zone: &Zone, change: &Change) -> Result<bool> {
+    let there = host.read(zone, &change.names()).await?;
+    let left = Left::of(change, &there)?;
+    // Requests that are under way are waited for even when one fails: nothing is to be written after the error is known.
+    for some in left.add.chunks(AT_ONCE) {
+        let added = some.iter().map(|record| async move {
+            match host.add(zone, record).await {
+                // Somebody else may have added the very same a moment ago.
+                Err(error) if matches!(error.kind, ErrorKind::Conflict | ErrorKind::Rejected) => {
+                    let there = host.read(zone, &[&record.name]).await?;
+                    if there.iter().any(|listed| listed.is(record)) { Ok(()) } else { Err(about(error, &record.name)) }
+                }
+                other => other.map_err(|error| about(error, &record.name)),
+            }
+        });
+        join_all(added).await.into_iter().collect::<Result<()>>()?;
+    }
+    for some in left.remove.chunks(AT_ONCE) {
+        let removed = some.iter().map(|listed| async move {
+            match host.remove(zone, listed).await {
+                Err(error) if error.kind == ErrorKind::NotServed => Ok(()),
+                other => other.map_err(|error| about(error, &listed.name)),
+            }
+        });
+        join_all(removed).await.into_iter().collect::<Result<()>>()?;
+    }
+    Ok(!left.add.is_empty() || !left.remove.is_empty())
+}
+
+fn about(error: ProviderError, name: &str) -> ProviderError {
+    if error.subjects.is_empty() { error.about([name]) } else { error }
+}
+
+fn refuse_alias(target: Option<&str>, name: &str) -> Result<()> {
+    let Some(target) = target else { return Ok(()) };
+    let message = format!("an alias of {} is there, which is not ours", target.trim_end_matches('.'));
+    Err(ProviderError::new(ErrorKind::Rejected, message).about([name]))
+}
+
+/// Owner name (absolute, lower case, no final dot) and type of a record set.
+pub type Key = (String, &'static str);
+/// Record sets by key. A set that is not there is missing or empty.
+pub type Sets = BTreeMap<Key, Set>;
+
+/// A record set.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Set {
+    /// The presentations of its records.
+    pub values: Vec<String>,
+    /// Its TTL in seconds; `None` for one that is to be made.
+    pub ttl: Option<u32>,
+}
+
+/// A host where only whole record sets can be written.
+#[async_trait]
+pub trait BySet: ZoneEditor {
+    /// What is in these record sets, and possibly in others.
+    async fn read(&self, zone: &Zone, keys: &BTreeSet<Key>) -> Result<Sets>;
+
+    /// Writes these record sets, in as few requests as the host takes; an empty one is deleted.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`] when another writer was faster and the whole change is to be made again.
+    async fn write(&self, zone: &Zone, sets: &Sets) -> Result<()>;
+}
+
+/// Makes a change at a host of this shape.
+///
+/// # Errors
+/// Those of the host; [`ErrorKind::Rejected`] where an alias that is not ours stands in the way; [`ErrorKind::Conflict`] when
+/// another writer has undone the change, which is then made again.
+pub async fn change_by_set<H: BySet + ?Sized>(host: &H, zone: &Zone, change: &Change) -> Result<()> {
+    let _alone = alone(&format!("{}-{}", host.descriptor().id, host.place()), zone).await;
+    let wanted = change.by_record_set();
+    // An alias in the way shows in a set of its own.
+    let keys: BTreeSet<Key> =
+        wanted.keys().flat_map(|(name, rtype)| [(name.clone(), *rtype), (name.clone(), "CNAME")]).collect();
+    let there = host.read(zone, &keys).await?;
+    let none = Set::default();
+    let mut sets = Sets::new();
+    for (key, (add, remove)) in &wanted {
+        let before = there.get(key).unwrap_or(&none);
+        let after = merge(&before.values, add, remove);
+        if after == before.values {
+            continue;
+        }
+        // An alias has one target.
+        let foreign = there.get(&(key.0.clone(), "CNAME")).and_then(|set| set.values.first());
+        if !add.is_empty() {
+            refuse_alias(foreign.map(String::as_str), &key.0)?;
+        }
+        sets.insert(key.clone(), Set { values: after, ttl: before.ttl });
+    }
+    if sets.is_empty() {
+        return Ok(());
+    }
+    host.write(zone, &sets).await?;
+    let there = host.read(zone, &sets.keys().cloned().collect()).await?;
+    let holds =
+        |key: &Key, value: &String| there.get(key).is_some_and(|set| set.values.iter().any(|one| same(one, value)));
+    for (key, (add, remove)) in wanted.iter().filter(|(key, _)| sets.contains_key(*key)) {
+        if !add.iter().all(|value| holds(key, value)) || remove.iter().any(|value| holds(key, value)) {
+            let message = format!("{}: another writer has put the record set back", host.place());
+            return Err(ProviderError::new(ErrorKind::Conflict, message).about([key.0.as_str()]));
+        }
+    }
+    Ok(())
+}
+
+/// Keeps other processes on this machine from changing the zone at the same time. Without a lock file, or where somebody keeps it
+/// for too long, the check after the write has to do.
+pub async fn alone(host: &str, zone: &Zone) -> Option<File> {
+    let name: String = format!("dcv-{host}-{}.lock", zone.id)
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_') { c } else { '_' })
+        .collect();
+    let opened = File::options().create(true).append(true).open(std::env::temp_dir().join(name));
+    let file = opened.inspect_err(|error| tracing::debug!(%error, "no lock file")).ok()?;
+    let until = Instant::now() + LOCK_PATIENCE;
+    // Tried again and again, for a thread that waits in the system's call cannot be cancelled.
+    while file.try_lock().is_err() {
+        if Instant::now() >= until {
+            tracing::debug!(zone = zone.apex, "somebody keeps the lock file");
+            return None;
+        }
+        tokio::time::sleep(LOCK_PAUSE).await;
+    }
+    Some(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_go_both_ways() {
+        let zone = Zone { apex: "example.com".to_owned(), id: "1".to_owned() };
+        for (name, short) in
+            [("example.com", "@"), ("a.example.com", "a"), ("_dnsauth.www.example.com", "_dnsauth.www")]
+        {
+            assert_eq!(relative_or_at(&zone, name), short);
+            assert_eq!(absolute(&zone, short), name);
+        }
+        assert_eq!((absolute(&zone, ""), relative(&zone, "example.com")), ("example.com".to_owned(), ""));
+        assert_eq!(absolute(&zone, "WWW"), "www.example.com");
+    }
+
+    #[test]
+    fn records_are_compared_by_what_they_say() {
+        let listed = |rtype: &str, data: &str| Listed {
+            id: "1".to_owned(),
+            name: "a.example.com".to_owned(),
+            rtype: rtype.to_owned(),
+            data: data.to_owned(),
+        };
+        let record = |name: &str, data| Record { name: name.to_owned(), data };
+        let txt = |text: &str| record("a.example.com", RecordData::Txt(text.to_owned()));
+        for (data, text, equal) in [
+            ("abc", "abc", true),
+            ("\"abc\"", "abc", true),
+            ("\"ab\" \"c\"", "abc", true),
+            ("a\"b", "a\"b", true),
+            (r#""a\"b""#, "a\"b", true),
+            ("Abc", "abc", false),
+        ] {
+            assert_eq!(listed("TXT", data).is(&txt(text)), equal, "{data} and {text}");
+        }
+        let alias = record("a.example.com", RecordData::Cname("T.example.net".to_owned()));
+        assert!(listed("CNAME", "t.example.net.").is(&alias));
+        assert!(!listed("TXT", "T.example.net").is(&alias));
+        assert!(!listed("CNAME", "t.example.net").is(&record("b.example.com", alias.data.clone())));
+    }
+}
