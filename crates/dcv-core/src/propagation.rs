@@ -15,11 +15,13 @@
 //! What counts as showing is the CA's own rule: the value anywhere in one character-string of one TXT record, byte for byte;
 //! the target of a CNAME that is not followed; the body of a file within its first 5000 characters.
 
+mod web;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
-    net::{IpAddr, SocketAddr},
-    sync::{Arc, OnceLock},
+    net::SocketAddr,
+    sync::Arc,
     time::Duration,
 };
 
@@ -29,20 +31,8 @@ use dcv_provider::{
 };
 use futures_util::future::join_all;
 use hickory_proto::rr::{RData, RecordType};
-use rustls::{
-    client::{
-        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-        verify_server_name,
-    },
-    crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature},
-    pki_types::{CertificateDer, ServerName, UnixTime},
-    server::ParsedCertificate,
-};
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
-
-/// How much of a file the CA reads (its open validator).
-const FILE_READ_LIMIT: usize = 5000;
 
 /// When a proof counts as visible, and how patiently it is looked for.
 #[derive(Clone, Debug)]
@@ -388,7 +378,7 @@ impl<'a> Watch<'a> {
         let (dns, policy) = (self.dns, self.policy);
         join_all(self.watched.iter_mut().map(|watched| async move {
             match watched.proof {
-                Proof::File { .. } => look_at_file(dns, policy, watched).await,
+                Proof::File { .. } => web::look(dns, policy, watched).await,
                 _ => look_at_record(dns, policy, watched, extent).await,
             }
         }))
@@ -548,149 +538,6 @@ fn judge_targets(target: &str, data: &[&RData]) -> Sight {
         })
         .collect();
     if targets.iter().any(|found| found == target.trim_end_matches('.')) { Sight::Shows } else { Sight::Lacks(targets) }
-}
-
-/// Fetches the file at every IPv4 address by HTTPS and by HTTP. The CA decides by the first page that comes with a good status,
-/// by HTTPS first; so both have to be right where both answer, and an error on one side sends it to the other. Redirects
-/// are not counted on, since the CA follows few of them.
-async fn look_at_file(dns: &Dns, policy: &Policy, watched: &mut Watched) {
-    let Proof::File { host, path, body } = &watched.proof else { return };
-    watched.others.clear();
-    let addresses: Vec<IpAddr> = match dns.addresses(host).await {
-        Ok(addresses) => addresses.into_iter().filter(IpAddr::is_ipv4).collect(),
-        Err(error) => {
-            watched.trouble = Some(error.to_string());
-            return;
-        }
-    };
-    watched.trouble =
-        addresses.is_empty().then(|| format!("{host} has no A record, and the CA's file check asks for no other"));
-    let ports = [("https", policy.web_ports.1), ("http", policy.web_ports.0)];
-    let seen = join_all(addresses.into_iter().map(|ip| async move {
-        let servers = ports.map(|(scheme, port)| (scheme, SocketAddr::new(ip, port)));
-        let fetched = join_all(servers.map(|(scheme, server)| fetch(scheme, host, server, path, body))).await;
-        servers.into_iter().zip(judge_host(fetched))
-    }))
-    .await;
-    for ((scheme, server), sight) in seen.into_iter().flatten() {
-        watched.others.insert((format!("{scheme}://{host}{path} at"), server.to_string()), sight);
-    }
-}
-
-/// Errors on both sides of a host are an answer without the value.
-fn judge_host(mut sights: Vec<Sight>) -> Vec<Sight> {
-    if !sights.iter().any(|sight| matches!(sight, Sight::Shows | Sight::Lacks(_))) {
-        for sight in &mut sights {
-            if let Sight::Lame(said) = sight {
-                *sight = Sight::Lacks(vec![std::mem::take(said)]);
-            }
-        }
-    }
-    sights
-}
-
-async fn fetch(scheme: &str, host: &str, server: SocketAddr, path: &str, value: &str) -> Sight {
-    let client = reqwest::Client::builder()
-        .tls_backend_preconfigured(tls_of_the_ca())
-        .resolve(host, server)
-        .no_proxy()
-        .connect_timeout(Duration::from_secs(2))
-        .timeout(Duration::from_secs(5))
-        .redirect(reqwest::redirect::Policy::none())
-        .build();
-    let client = match client {
-        Ok(client) => client,
-        Err(error) => return Sight::Dead(deepest(&error)),
-    };
-    let url = format!("{scheme}://{host}:{}{path}", server.port());
-    let mut response = match client.get(url).send().await {
-        Ok(response) => response,
-        Err(error) if error.is_timeout() => return Sight::Dead("gives no answer in time".to_owned()),
-        Err(error) => return Sight::Dead(format!("cannot be asked: {}", deepest(&error))),
-    };
-    if !response.status().is_success() {
-        return Sight::Lame(format!("HTTP {}", response.status()));
-    }
-    let mut body = Vec::new();
-    // A character has at most four octets.
-    while body.len() < 4 * FILE_READ_LIMIT {
-        match response.chunk().await {
-            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-            Ok(None) => break,
-            Err(error) => return Sight::Dead(format!("breaks off: {}", deepest(&error))),
-        }
-    }
-    judge_body(value, &String::from_utf8_lossy(&body))
-}
-
-/// The CA finds a value that lies wholly in what it reads, whatever stands around it.
-fn judge_body(value: &str, body: &str) -> Sight {
-    let read: String = body.chars().take(FILE_READ_LIMIT).collect();
-    if read.contains(value) { Sight::Shows } else { Sight::Lacks(vec![read.chars().take(80).collect()]) }
-}
-
-/// What went wrong in the end: the outer errors say only that something did.
-fn deepest(error: &dyn std::error::Error) -> String {
-    let mut cause = error;
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
-    }
-    cause.to_string()
-}
-
-/// TLS as the CA's file check uses it: the certificate has to be for the host, and may come from anybody. No secret
-/// passes here, only a page that everybody may read.
-fn tls_of_the_ca() -> rustls::ClientConfig {
-    static CONFIG: OnceLock<rustls::ClientConfig> = OnceLock::new();
-    let make = || {
-        let provider = Arc::new(ring::default_provider());
-        rustls::ClientConfig::builder_with_provider(Arc::clone(&provider))
-            .with_safe_default_protocol_versions()
-            .expect("ring speaks TLS 1.2 and 1.3")
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(AnyIssuer(provider)))
-            .with_no_client_auth()
-    };
-    CONFIG.get_or_init(make).clone()
-}
-
-#[derive(Debug)]
-struct AnyIssuer(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for AnyIssuer {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &rustls::DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &rustls::DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
 }
 
 #[cfg(test)]

@@ -239,6 +239,23 @@ fn web(certified: Option<&str>, status: u16, page: &str) -> u16 {
     port
 }
 
+/// A web server that sends everything to `location`, but for what lies below `/moved`, where the value is.
+fn redirecting(location: &str) -> u16 {
+    let listener = TcpListener::bind((FIRST, 0)).expect("a listener");
+    let port = listener.local_addr().expect("its address").port();
+    let there = format!("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{VALUE}");
+    let elsewhere = format!("HTTP/1.1 302 Found\r\nlocation: {location}\r\nconnection: close\r\n\r\n");
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut request = [0; 4096];
+            let length = stream.read(&mut request).unwrap_or_default();
+            let reply = if request[..length].starts_with(b"GET /moved") { &there } else { &elsewhere };
+            let _ = stream.write_all(reply.as_bytes());
+        }
+    });
+    port
+}
+
 fn nobody() -> u16 {
     TcpListener::bind((FIRST, 0)).expect("a listener").local_addr().expect("its address").port()
 }
@@ -268,6 +285,9 @@ async fn files_are_judged_as_the_ca_judges_them() {
         ("errors on both", web(Some(host), 404, VALUE), web(None, 404, VALUE), false),
         ("a value beyond the limit", nobody(), web(None, 200, &late), false),
         ("a value before the limit", nobody(), web(None, 200, &just), true),
+        ("a redirect to a path", nobody(), redirecting("/moved/fileauth.txt"), true),
+        ("a redirect to another host", nobody(), redirecting("https://example.com/moved"), false),
+        ("a redirect in a circle", nobody(), redirecting("/elsewhere"), false),
     ] {
         let policy = Policy { web_ports: (http, https), ..at_once() };
         let verdict = internet.look(&proof, &policy).await;
