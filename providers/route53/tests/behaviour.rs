@@ -1,8 +1,8 @@
-//! The provider against moto, with a guard before it.
+//! The provider against two independent emulators, which disagree usefully.
 //!
 //! moto keeps the zones and speaks the protocol; but it takes a CREATE of what is there and a DELETE of what was there once, and its
-//! changes are in sync at once. The guard refuses and delays these as Route 53 does, and counts what is asked.
-//! `tests/run` installs moto; without it these tests say that they were not run.
+//! changes are in sync at once. A guard before it refuses and delays these as Route 53 does, and counts what is asked. ministack
+//! refuses by itself, and is asked without a guard. `tests/run` installs both.
 
 use std::{
     collections::HashMap,
@@ -37,41 +37,61 @@ use tokio::sync::Mutex;
 
 const ZONE: &str = "r53-example.com";
 
-/// A running moto; killed when dropped.
-struct Moto {
-    child: Child,
-    url: String,
+/// An emulator: where `tests/run` puts it, and how it is told its port.
+struct Kind {
+    program: &'static str,
+    arguments: fn(u16) -> Vec<String>,
+    environment: fn(u16) -> Vec<(&'static str, String)>,
 }
 
-impl Drop for Moto {
+const MOTO: Kind = Kind {
+    program: "target/moto/bin/moto_server",
+    arguments: |port| vec!["-H".to_owned(), "127.0.0.1".to_owned(), "-p".to_owned(), port.to_string()],
+    environment: |_| Vec::new(),
+};
+const MINISTACK: Kind = Kind {
+    program: "target/ministack/bin/ministack",
+    arguments: |_| Vec::new(),
+    environment: |port| vec![("BIND_HOST", "127.0.0.1".to_owned()), ("GATEWAY_PORT", port.to_string())],
+};
+
+/// A running emulator; killed when dropped.
+struct Emulator {
+    child: Child,
+    url: String,
+    /// What it writes goes here.
+    _folder: tempfile::TempDir,
+}
+
+impl Drop for Emulator {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-impl Moto {
-    async fn start() -> Option<Self> {
-        let installed = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/moto/bin/moto_server"));
-        if !installed.exists() {
-            eprintln!("NOT RUN: {} is missing; tests/run installs it", installed.display());
-            return None;
-        }
+impl Emulator {
+    async fn start(kind: &Kind) -> Self {
+        let program = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../..")).join(kind.program);
+        assert!(program.exists(), "{} is missing; tests/run installs it", program.display());
         let port =
             TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port").local_addr().expect("it has one").port();
-        let mut child = Command::new(installed)
-            .args(["-H", "127.0.0.1", "-p", &port.to_string()])
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut child = Command::new(program.canonicalize().expect("a path"))
+            .args((kind.arguments)(port))
+            .envs((kind.environment)(port))
+            .current_dir(&folder)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
-            .expect("moto starts");
+            .expect("it starts");
         let began = Instant::now();
         while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
-            assert!(child.try_wait().expect("its state").is_none(), "moto has died");
-            assert!(began.elapsed() < Duration::from_secs(30), "moto is not ready");
+            assert!(child.try_wait().expect("its state").is_none(), "{} has died", kind.program);
+            assert!(began.elapsed() < Duration::from_secs(60), "{} is not ready", kind.program);
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        Some(Self { child, url: format!("http://127.0.0.1:{port}") })
+        Self { child, url: format!("http://127.0.0.1:{port}"), _folder: folder }
     }
 }
 
@@ -206,9 +226,9 @@ async fn pass(State(guard): State<Arc<Guard>>, request: Request) -> Response {
 }
 
 struct World {
-    _moto: Moto,
+    _emulator: Emulator,
     guard: Arc<Guard>,
-    /// Through the guard.
+    /// Through the guard, if there is one.
     url: String,
     /// Past it.
     aws: Client,
@@ -216,14 +236,18 @@ struct World {
 }
 
 impl World {
-    async fn start() -> Option<Self> {
-        let moto = Moto::start().await?;
+    async fn start() -> Self {
+        Self::start_on(&MOTO, true).await
+    }
+
+    async fn start_on(kind: &Kind, guarded: bool) -> Self {
+        let emulator = Emulator::start(kind).await;
         let editor = aws_sdk_route53::Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::from_static("us-east-1"))
             .credentials_provider(Credentials::new("test", "test", None, None, "test"))
             .http_client(aws_smithy_http_client::Builder::new().build_http())
-            .endpoint_url(&moto.url);
+            .endpoint_url(&emulator.url);
         let aws = Client::from_conf(editor.build());
         // The private twin comes first and last.
         make_zone(&aws, ZONE, true).await;
@@ -234,12 +258,13 @@ impl World {
         // Only fails when a provider is installed already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder().build().expect("a client");
-        let guard = Arc::new(Guard { upstream: moto.url.clone(), http, seen: Mutex::default() });
+        let guard = Arc::new(Guard { upstream: emulator.url.clone(), http, seen: Mutex::default() });
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let front = format!("http://{}", listener.local_addr().expect("an address"));
+        let url = if guarded { front } else { emulator.url.clone() };
         let app = Router::new().fallback(pass).with_state(Arc::clone(&guard));
         tokio::spawn(async move { axum::serve(listener, app).await });
-        Some(Self { _moto: moto, guard, url, aws, zone_id })
+        Self { _emulator: emulator, guard, url, aws, zone_id }
     }
 
     async fn editor(&self) -> Editor {
@@ -315,13 +340,18 @@ fn hundred() -> Vec<Proof> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_behaves() {
-    let Some(world) = World::start().await else { return };
+    let world = World::start().await;
     conformance::run(&world).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn it_behaves_on_an_emulator_that_refuses_by_itself() {
+    conformance::run(&World::start_on(&MINISTACK, false).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_names_are_one_batch_each_way_and_watched_until_in_sync() {
-    let Some(world) = World::start().await else { return };
+    let world = World::start().await;
     world.guard.seen.lock().await.pending = 2;
     let provider = world.instance().await;
     provider.present(&hundred()).await.expect("they are presented");
@@ -334,7 +364,7 @@ async fn a_hundred_names_are_one_batch_each_way_and_watched_until_in_sync() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn private_twins_are_never_chosen_and_public_ones_are_asked_about() {
-    let Some(world) = World::start().await else { return };
+    let world = World::start().await;
     let editor = world.editor().await;
     for name in [format!("a.{ZONE}"), format!("a.only-inside.{ZONE}")] {
         let zone = editor.find_zone(&name).await.expect("an answer").expect("a zone");
@@ -350,7 +380,7 @@ async fn private_twins_are_never_chosen_and_public_ones_are_asked_about() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn refusals_keep_their_code_and_hide_the_key() {
-    let Some(world) = World::start().await else { return };
+    let world = World::start().await;
     let provider = world.instance().await;
     for (status, code, kind) in [
         (400, "Throttling", ErrorKind::RateLimited),
