@@ -339,11 +339,11 @@ impl Dcv {
         let entry = Entry::Planned { request: Box::new(request) };
         let lease = self.inner.journal.begin(&id, &entry).await?;
         let run = Run::fold(id, &[Stamped { at: Timestamp::now(), entry }]).expect("begins with Planned");
-        let mut worker = Worker::new(&self.inner, lease, run);
+        let worker = Worker::new(&self.inner, lease, run);
         worker.tell(&Event::Started { names: worker.names(), resumed: false });
         let places = plan.places.iter().map(|p| format!("{} in {}", p.target, p.within)).collect();
         worker.tell(&Event::Checked { places });
-        Box::pin(worker.drive()).await?.outcome()
+        self.carry_out(worker).await?.outcome()
     }
 
     /// Continues a run where an earlier process left it, whatever happened to that.
@@ -352,9 +352,9 @@ impl Dcv {
     /// As [`issue`](Self::issue); [`Error::Journal`] when there is no such run or somebody is working on it.
     pub async fn resume(&self, id: &RunId) -> Result<Outcome> {
         let (lease, run) = self.take_up(id).await?;
-        let mut worker = Worker::new(&self.inner, lease, run);
+        let worker = Worker::new(&self.inner, lease, run);
         worker.tell(&Event::Started { names: worker.names(), resumed: true });
-        Box::pin(worker.drive()).await?.outcome()
+        self.carry_out(worker).await?.outcome()
     }
 
     /// Cancels a run's order, if it was placed, and takes its proofs back.
@@ -367,7 +367,7 @@ impl Dcv {
         if worker.run.end.is_none() && worker.run.chain.is_none() {
             worker.record(Entry::Canceling { reason: reason.to_owned() }).await?;
         }
-        match Box::pin(worker.drive()).await? {
+        match self.carry_out(worker).await? {
             Finished::Ended(End::Canceled(_)) => Ok(()),
             Finished::Ended(End::Failed(reason)) => Err(Error::Ended(reason)),
             Finished::Issued(_) => Err(Error::Ended(format!(
@@ -391,6 +391,14 @@ impl Dcv {
             runs.extend(Run::fold(id, &entries));
         }
         Ok(runs)
+    }
+
+    /// Works as long as there is something to do, and gives the run back.
+    async fn carry_out(&self, mut worker: Worker<'_>) -> Result<Finished> {
+        let finished = Box::pin(worker.drive()).await;
+        drop(worker);
+        self.inner.journal.settle().await;
+        finished
     }
 
     async fn take_up(&self, id: &RunId) -> Result<(Lease, Run)> {

@@ -6,7 +6,12 @@
 //!
 //! One worker at a time continues a run: it [`claim`](Journal::claim)s it and gets a [`Lease`] with a fencing epoch,
 //! which every [`append`](Journal::append) presents. A worker that lost its claim cannot write any more.
+//!
+//! Several workers may look at the same moment and decide the same. So a run whose request has a label begins only where its
+//! label has no open run, and where no other was begun since its worker looked
+//! ([`Request::earlier`](crate::Request::earlier)).
 
+pub mod conformance;
 mod memory;
 mod sqlite;
 
@@ -24,13 +29,14 @@ pub use sqlite::SqliteJournal;
 /// An entry and when it was written.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Stamped {
-    /// When the entry was appended, by this machine's clock.
+    /// When the entry was appended, by the clock of the journal: this machine's, or its server's.
     pub at: Timestamp,
     /// What was meant or had happened.
     pub entry: Entry,
 }
 
-/// The right to continue one run. Dropped, it lets others have it; a crash drops it too.
+/// The right to continue one run. Dropped, it lets others have it ([`Journal::settle`] waits until they can); after a crash it
+/// ends by itself, at once where the operating system holds it, else when its time has run out.
 pub struct Lease {
     /// The run.
     pub run: RunId,
@@ -61,6 +67,8 @@ impl std::fmt::Debug for Lease {
 pub enum Which {
     /// Those with something left to do.
     Open,
+    /// Those of them that nobody works on at this moment.
+    Free,
     /// All that were ever begun.
     All,
 }
@@ -69,13 +77,14 @@ pub enum Which {
 ///
 /// What an implementation promises: when [`append`](Self::append) returns, the entry survives the death of the process and
 /// of the machine (a memory journal promises neither, and says so); entries of one run are read back in the order in
-/// which they were appended; of all leases of a run only the youngest can append.
+/// which they were appended; of all leases of a run only the youngest can append, and only as long as it lasts; of all runs
+/// with the same label at most one is open. [`conformance`] holds it to that.
 #[async_trait]
 pub trait Journal: Send + Sync {
     /// Begins a run with its first entry, and claims it.
     ///
     /// # Errors
-    /// [`JournalError`]; also when a run of this id exists.
+    /// [`JournalError::Begun`] when the request has a label and somebody else was faster; also when a run of this id exists.
     async fn begin(&self, run: &RunId, first: &Entry) -> Result<Lease, JournalError>;
 
     /// Takes the right to continue a run, or says [`JournalError::Held`].
@@ -84,10 +93,11 @@ pub trait Journal: Send + Sync {
     /// [`JournalError::Unknown`] when there is no such run.
     async fn claim(&self, run: &RunId) -> Result<Lease, JournalError>;
 
-    /// Appends an entry. [`Entry::Closed`] takes the run off the list of open ones.
+    /// Appends an entry. [`Entry::Closed`] takes the run off the list of open ones, for good.
     ///
     /// # Errors
-    /// [`JournalError::Fenced`] when somebody else has claimed the run since.
+    /// [`JournalError::Fenced`] when the lease has ended or somebody else has claimed the run since: nothing was written, and
+    /// nothing more is to be done.
     async fn append(&self, lease: &Lease, entry: &Entry) -> Result<(), JournalError>;
 
     /// All entries of a run, oldest first.
@@ -101,6 +111,32 @@ pub trait Journal: Send + Sync {
     /// # Errors
     /// [`JournalError::Store`].
     async fn runs(&self, which: Which) -> Result<Vec<RunId>, JournalError>;
+
+    /// Waits until others can claim what was held by leases that are dropped. Where that is so as soon as they are, there is
+    /// nothing to wait for.
+    async fn settle(&self) {}
+}
+
+/// What makes a run the only one of its kind, for implementations of [`Journal::begin`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Label {
+    /// What the owner calls it.
+    pub text: String,
+    /// How many runs of it there were when it was decided to begin this one, if that is told.
+    pub earlier: Option<u64>,
+}
+
+impl Label {
+    /// The label of a run that begins with this entry.
+    pub fn of(first: &Entry) -> Option<Self> {
+        let Entry::Planned { request } = first else { return None };
+        Some(Self { text: request.label.clone()?, earlier: request.earlier })
+    }
+
+    /// Whether a run may begin when there are `runs` of the label by now, none of them open.
+    pub fn is_current(&self, runs: u64) -> bool {
+        self.earlier.is_none_or(|earlier| earlier >= runs)
+    }
 }
 
 /// What can go wrong with a journal.
@@ -116,9 +152,17 @@ pub enum JournalError {
     /// Somebody else is working on the run.
     #[error("run `{0}` is being worked on by another process; wait for it or stop it")]
     Held(RunId),
-    /// Somebody else has taken the run over.
-    #[error("run `{0}` was taken over by another worker; this one has stopped")]
+    /// The lease has ended, or somebody else has taken the run over.
+    #[error("run `{0}` was not renewed in time or was taken over by another worker; this one has stopped")]
     Fenced(RunId),
+    /// Somebody else has begun a run for the same label.
+    #[error("`{label}` was begun by another worker already; `dcv status {run}` shows how far it is")]
+    Begun {
+        /// What the owner calls it.
+        label: String,
+        /// The other run.
+        run: RunId,
+    },
     /// The store failed.
     #[error("journal {place}: {message}")]
     Store {

@@ -95,6 +95,10 @@ pub struct Request {
     /// What its owner calls it, e.g. in an inventory: runs of the same label are of the same certificate.
     #[serde(default)]
     pub label: Option<String>,
+    /// How many runs of the label there were when it was decided to begin this one. Where there are more by now, somebody else
+    /// has decided the same, and this one does not begin. `None`: any number will do.
+    #[serde(default)]
+    pub earlier: Option<u64>,
     /// What is sent to the CA: organization, validity and all else. Names, method and the run's id are filled in from
     /// the fields above when the order is placed.
     pub order: NewOrder,
@@ -165,6 +169,7 @@ impl Request {
             output: None,
             deploy: None,
             label: None,
+            earlier: None,
             order,
         })
     }
@@ -198,6 +203,7 @@ impl Request {
             output: None,
             deploy: None,
             label: None,
+            earlier: None,
             order: NewOrder::default(),
         })
     }

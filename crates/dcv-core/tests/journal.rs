@@ -1,85 +1,85 @@
-//! One suite for all journals.
+//! One suite for all journals, and what is special about those that live here.
 
-use certcentral::OrderId;
+use std::sync::Arc;
+
 use dcv_core::{
-    Request, RunId,
-    journal::{Journal, JournalError, MemoryJournal, SqliteJournal, Which},
-    key::{KeyKind, PrivateKey},
-    name::DnsName,
-    state::{Entry, Run},
+    RunId,
+    journal::{Journal, JournalError, MemoryJournal, SqliteJournal, Which, conformance},
 };
-use dcv_provider::Proof;
+use futures_util::FutureExt;
 use jiff::Timestamp;
-
-fn planned() -> Entry {
-    let key = PrivateKey::generate(KeyKind::EcdsaP256).expect("a key");
-    let names = vec![DnsName::parse("*.example.com").expect("a name")];
-    Entry::Planned { request: Box::new(Request::new("ssl_basic", 7, names, &key).expect("a request")) }
-}
-
-fn placed() -> Entry {
-    Entry::Placed {
-        order_id: OrderId(5),
-        certificate_id: None,
-        random_value: Some("v".to_owned()),
-        needs_approval: false,
-        request_id: None,
-        chain: None,
-    }
-}
-
-async fn keeps_its_promises(journal: &dyn Journal) {
-    let (first, second) = (RunId::new(Timestamp::now()), RunId::new(Timestamp::now()));
-    let lease = journal.begin(&first, &planned()).await.expect("begun");
-    assert!(matches!(journal.begin(&first, &planned()).await, Err(JournalError::Exists(_) | JournalError::Held(_))));
-    assert!(matches!(journal.claim(&first).await, Err(JournalError::Held(_))), "one worker at a time");
-    assert!(matches!(journal.claim(&second).await, Err(JournalError::Unknown(_))));
-    assert!(matches!(journal.read(&second).await, Err(JournalError::Unknown(_))));
-
-    let proofs = vec![Proof::Txt { name: "example.com".to_owned(), value: "v".to_owned() }];
-    for entry in [Entry::Placing, placed(), Entry::Presenting { proofs: proofs.clone() }] {
-        journal.append(&lease, &entry).await.expect("appended");
-    }
-    let run = Run::fold(first.clone(), &journal.read(&first).await.expect("read")).expect("a run");
-    assert_eq!((run.order_id, run.shown.len(), run.random_value.as_deref()), (Some(OrderId(5)), 1, Some("v")));
-    assert_eq!(run.request.names[0].as_str(), "*.example.com");
-
-    let other = journal.begin(&second, &planned()).await.expect("begun");
-    assert_eq!(journal.runs(Which::Open).await.expect("listed"), [first.clone(), second.clone()]);
-    journal.append(&other, &Entry::Closed).await.expect("appended");
-    assert_eq!(journal.runs(Which::Open).await.expect("listed"), std::slice::from_ref(&first));
-    assert_eq!(journal.runs(Which::All).await.expect("listed"), [first.clone(), second.clone()]);
-
-    // Somebody else takes over; whoever wakes up with the old lease cannot write.
-    let stale = dcv_core::journal::Lease::new(first.clone(), lease.epoch, None);
-    drop(lease);
-    let taken = journal.claim(&first).await.expect("free again");
-    assert!(taken.epoch > stale.epoch);
-    assert!(matches!(journal.append(&stale, &Entry::Placing).await, Err(JournalError::Fenced(_))));
-    journal.append(&taken, &Entry::Retracted { proofs }).await.expect("appended");
-    let run = Run::fold(first.clone(), &journal.read(&first).await.expect("read")).expect("a run");
-    assert!(run.shown.is_empty());
-}
 
 #[tokio::test]
 async fn in_memory() {
-    keeps_its_promises(&MemoryJournal::default()).await;
+    let journal = MemoryJournal::default();
+    let open = || {
+        let journal = journal.clone();
+        async move { Arc::new(journal) as Arc<dyn Journal> }.boxed()
+    };
+    conformance::run(&open).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn in_sqlite() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("deep/journal.sqlite");
-    keeps_its_promises(&SqliteJournal::open(&path).await.expect("it opens")).await;
-
-    // Another process finds all of it.
-    let again = SqliteJournal::open(&path).await.expect("it opens again");
-    assert_eq!(again.runs(Which::All).await.expect("listed").len(), 2);
+    let open = || {
+        let path = path.clone();
+        async move { Arc::new(SqliteJournal::open(path).await.expect("it opens")) as Arc<dyn Journal> }.boxed()
+    };
+    conformance::run(&open).await;
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
         assert_eq!(std::fs::metadata(&path).expect("a file").permissions().mode() & 0o777, 0o600);
     }
+    let locks = std::fs::read_dir(folder.path().join("deep/journal.sqlite.locks")).expect("a folder").count();
+    let runs = SqliteJournal::open(&path).await.expect("it opens").runs(Which::All).await.expect("listed").len();
+    assert_eq!(locks, runs, "what was refused leaves no lock behind");
+}
+
+/// What version 1 wrote: labels are only in the entries, and two runs of one label could be open.
+#[tokio::test]
+async fn a_file_of_the_first_version_is_brought_up_to_date() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("journal.sqlite");
+    let old = rusqlite::Connection::open(&path).expect("a file");
+    old.execute_batch(
+        "CREATE TABLE run (id TEXT PRIMARY KEY, epoch INTEGER NOT NULL, open INTEGER NOT NULL) STRICT;
+         CREATE TABLE entry (run TEXT NOT NULL REFERENCES run(id), seq INTEGER NOT NULL, at TEXT NOT NULL,
+             body TEXT NOT NULL, PRIMARY KEY (run, seq)) STRICT, WITHOUT ROWID;
+         PRAGMA user_version = 1;",
+    )
+    .expect("tables");
+    for (id, label, open) in [("dcv-1", Some("shop"), 0), ("dcv-2", None, 1), ("dcv-3", Some("shop"), 1)] {
+        let body =
+            serde_json::to_string(&conformance::planned(label, None)).expect("JSON").replace("\"earlier\":null,", "");
+        old.execute("INSERT INTO run VALUES (?1, 1, ?2)", rusqlite::params![id, open]).expect("a run");
+        old.execute("INSERT INTO entry VALUES (?1, 1, '2026-11-01T00:00:00Z', ?2)", [id, &body]).expect("an entry");
+    }
+    drop(old);
+
+    let journal = SqliteJournal::open(&path).await.expect("it opens");
+    let id = |text: &str| text.parse::<RunId>().expect("an id");
+    assert_eq!(journal.runs(Which::Open).await.expect("listed"), [id("dcv-2"), id("dcv-3")]);
+    let new = || RunId::new(Timestamp::now());
+    let open = journal.begin(&new(), &conformance::planned(Some("shop"), Some(2))).await.expect_err("one is open");
+    assert!(matches!(open, JournalError::Begun { run, .. } if run == id("dcv-3")));
+    let lease = journal.claim(&id("dcv-3")).await.expect("claimed");
+    journal.append(&lease, &dcv_core::state::Entry::Closed).await.expect("appended");
+    let stale = journal.begin(&new(), &conformance::planned(Some("shop"), Some(1))).await.expect_err("there were two");
+    assert!(matches!(stale, JournalError::Begun { .. }), "{stale}");
+    journal.begin(&new(), &conformance::planned(Some("shop"), Some(2))).await.expect("begun");
+    assert_eq!(journal.read(&id("dcv-1")).await.expect("read").len(), 1);
+}
+
+#[tokio::test]
+async fn a_file_of_a_newer_version_is_left_alone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("journal.sqlite");
+    rusqlite::Connection::open(&path).and_then(|new| new.pragma_update(None, "user_version", 99)).expect("a file");
+    let error = SqliteJournal::open(&path).await.expect_err("it is newer").to_string();
+    assert!(error.contains("written by a newer dcv") && error.contains("99"), "{error}");
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use std::{
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use super::{Journal, JournalError, Lease, Stamped, Which};
+use super::{Journal, JournalError, Label, Lease, Stamped, Which};
 use crate::state::{Entry, RunId};
 
 /// Forgets everything when it is dropped.
@@ -20,6 +20,7 @@ pub struct MemoryJournal {
 #[derive(Debug, Default)]
 struct Kept {
     began: usize,
+    label: Option<String>,
     epoch: u64,
     entries: Vec<Stamped>,
     /// Alive while somebody holds the lease.
@@ -44,6 +45,10 @@ impl Kept {
         self.entries.push(Stamped { at: Timestamp::now(), entry: entry.clone() });
     }
 
+    fn is_held(&self) -> bool {
+        self.holder.strong_count() > 0
+    }
+
     fn is_open(&self) -> bool {
         !self.entries.iter().any(|stamped| matches!(stamped.entry, Entry::Closed))
     }
@@ -56,7 +61,18 @@ impl Journal for MemoryJournal {
         if runs.contains_key(run) {
             return Err(JournalError::Exists(run.clone()));
         }
-        let mut kept = Kept { began: runs.len(), ..Kept::default() };
+        let label = Label::of(first);
+        if let Some(label) = &label {
+            let of_label = || runs.iter().filter(|(_, kept)| kept.label.as_ref() == Some(&label.text));
+            let open = of_label().find(|(_, kept)| kept.is_open());
+            let newer = || {
+                of_label().max_by_key(|(_, kept)| kept.began).filter(|_| !label.is_current(of_label().count() as u64))
+            };
+            if let Some((other, _)) = open.or_else(newer) {
+                return Err(JournalError::Begun { label: label.text.clone(), run: other.clone() });
+            }
+        }
+        let mut kept = Kept { began: runs.len(), label: label.map(|label| label.text), ..Kept::default() };
         kept.push(first);
         let lease = kept.lease(run);
         runs.insert(run.clone(), kept);
@@ -66,7 +82,7 @@ impl Journal for MemoryJournal {
     async fn claim(&self, run: &RunId) -> Result<Lease, JournalError> {
         let mut runs = self.lock();
         let kept = runs.get_mut(run).ok_or_else(|| JournalError::Unknown(run.clone()))?;
-        if kept.holder.strong_count() > 0 {
+        if kept.is_held() {
             return Err(JournalError::Held(run.clone()));
         }
         Ok(kept.lease(run))
@@ -89,11 +105,13 @@ impl Journal for MemoryJournal {
 
     async fn runs(&self, which: Which) -> Result<Vec<RunId>, JournalError> {
         let runs = self.lock();
-        let mut listed: Vec<_> = runs
-            .iter()
-            .filter(|(_, kept)| which == Which::All || kept.is_open())
-            .map(|(id, kept)| (kept.began, id))
-            .collect();
+        let listed = |kept: &Kept| match which {
+            Which::All => true,
+            Which::Open => kept.is_open(),
+            Which::Free => kept.is_open() && !kept.is_held(),
+        };
+        let mut listed: Vec<_> =
+            runs.iter().filter(|(_, kept)| listed(kept)).map(|(id, kept)| (kept.began, id)).collect();
         listed.sort();
         Ok(listed.into_iter().map(|(_, id)| id.clone()).collect())
     }

@@ -14,10 +14,13 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Journal, JournalError, Lease, Stamped, Which};
+use super::{Journal, JournalError, Label, Lease, Stamped, Which};
 use crate::state::{Entry, RunId};
 
-const SCHEMA: &str = "
+/// What brings a file from each version to the next, an empty one to the first. The version grows when the schema or the entries
+/// change in a way that older programs would misread.
+const VERSIONS: [&str; 2] = [
+    "
     CREATE TABLE IF NOT EXISTS run (
         id     TEXT PRIMARY KEY,
         epoch  INTEGER NOT NULL,
@@ -30,9 +33,18 @@ const SCHEMA: &str = "
         body   TEXT NOT NULL,
         PRIMARY KEY (run, seq)
     ) STRICT, WITHOUT ROWID;
-";
-/// Grows when the schema or the entries change in a way that older programs would misread.
-const SCHEMA_VERSION: i64 = 1;
+    ",
+    // The runs of a label are numbered from 1, so that no two begin as the same.
+    "
+    ALTER TABLE run ADD COLUMN label TEXT;
+    ALTER TABLE run ADD COLUMN nth INTEGER;
+    UPDATE run SET label = (SELECT body ->> '$.request.label' FROM entry WHERE entry.run = run.id AND entry.seq = 1);
+    UPDATE run SET nth = numbered.nth FROM (
+        SELECT id, row_number() OVER (PARTITION BY label ORDER BY rowid) AS nth FROM run WHERE label IS NOT NULL
+    ) AS numbered WHERE numbered.id = run.id;
+    CREATE UNIQUE INDEX run_of_label ON run (label, nth);
+    ",
+];
 
 type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 
@@ -96,12 +108,19 @@ impl SqliteJournal {
         answer.await.map_err(|_| store(&self.path, "its thread has died"))?
     }
 
-    /// Takes the operating system's lock for a run.
-    fn lock(&self, run: &RunId) -> Result<File, JournalError> {
+    fn lock_file(&self, run: &RunId) -> PathBuf {
         let mut folder = self.path.clone().into_os_string();
         folder.push(".locks");
-        std::fs::create_dir_all(&folder).map_err(|e| store(&self.path, e))?;
-        let file = File::create(Path::new(&folder).join(run.as_str())).map_err(|e| store(&self.path, e))?;
+        Path::new(&folder).join(run.as_str())
+    }
+
+    /// Takes the operating system's lock for a run.
+    fn lock(&self, run: &RunId) -> Result<File, JournalError> {
+        let path = self.lock_file(run);
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(|e| store(&self.path, e))?;
+        }
+        let file = File::create(path).map_err(|e| store(&self.path, e))?;
         match file.try_lock() {
             Ok(()) => Ok(file),
             Err(TryLockError::WouldBlock) => Err(JournalError::Held(run.clone())),
@@ -119,18 +138,32 @@ fn connect(path: &Path) -> Result<Connection, String> {
         std::fs::create_dir_all(folder).map_err(|e| e.to_string())?;
     }
     let fresh = !path.exists();
-    let connection = Connection::open(path).map_err(|e| e.to_string())?;
+    let mut connection = Connection::open(path).map_err(|e| e.to_string())?;
     #[cfg(unix)]
     if fresh {
         use std::os::unix::fs::PermissionsExt;
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(|e| e.to_string())?;
     }
     prepare(&connection).map_err(|e| e.to_string())?;
-    let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(|e| e.to_string())?;
-    if version > SCHEMA_VERSION {
-        return Err(format!("it was written by a newer dcv (format {version}, this one knows {SCHEMA_VERSION})"));
+    let newest = VERSIONS.len();
+    let version = |connection: &Connection| {
+        let version = connection.query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0));
+        version.map(|version| usize::try_from(version).unwrap_or(0))
+    };
+    if version(&connection).map_err(|e| e.to_string())? == newest {
+        return Ok(connection);
     }
-    connection.pragma_update(None, "user_version", SCHEMA_VERSION).map_err(|e| e.to_string())?;
+    let tx =
+        connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(|e| e.to_string())?;
+    // Looked at once more: another process may have been faster.
+    let found = version(&tx).map_err(|e| e.to_string())?;
+    if found > newest {
+        return Err(format!("it was written by a newer dcv (format {found}, this one knows {newest})"));
+    }
+    for step in &VERSIONS[found..] {
+        tx.execute_batch(step).map_err(|e| e.to_string())?;
+    }
+    tx.pragma_update(None, "user_version", newest as i64).and_then(|()| tx.commit()).map_err(|e| e.to_string())?;
     Ok(connection)
 }
 
@@ -138,8 +171,7 @@ fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     connection.busy_timeout(std::time::Duration::from_secs(30))?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
-    connection.pragma_update(None, "foreign_keys", "ON")?;
-    connection.execute_batch(SCHEMA)
+    connection.pragma_update(None, "foreign_keys", "ON")
 }
 
 fn insert(tx: &rusqlite::Transaction<'_>, run: &str, entry: &Entry, at: Timestamp) -> Result<(), String> {
@@ -153,22 +185,54 @@ fn insert(tx: &rusqlite::Transaction<'_>, run: &str, entry: &Entry, at: Timestam
     Ok(())
 }
 
+/// The number of the next run of a label, if it may begin.
+fn next_of(tx: &rusqlite::Transaction<'_>, label: &Label) -> rusqlite::Result<Result<i64, JournalError>> {
+    let first = |sql: &str| {
+        let row = tx.query_row(sql, params![label.text], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)));
+        row.optional()
+    };
+    let open = first("SELECT id, nth FROM run WHERE label = ?1 AND open = 1")?;
+    let last = first("SELECT id, nth FROM run WHERE label = ?1 ORDER BY nth DESC LIMIT 1")?;
+    let runs = last.as_ref().map_or(0, |(_, nth)| *nth);
+    let newer = last.filter(|_| !label.is_current(runs.unsigned_abs()));
+    Ok(match open.or(newer) {
+        Some((id, _)) => Err(JournalError::Begun { label: label.text.clone(), run: RunId::from_stored(id) }),
+        None => Ok(runs + 1),
+    })
+}
+
 #[async_trait]
 impl Journal for SqliteJournal {
     async fn begin(&self, run: &RunId, first: &Entry) -> Result<Lease, JournalError> {
         let guard = self.lock(run)?;
         let (id, first, path) = (run.clone(), first.clone(), self.path.clone());
-        self.with(move |tx| {
+        let begun = self.with(move |tx| {
+            let label = Label::of(&first);
+            let nth = match &label {
+                Some(label) => Some(next_of(tx, label).map_err(|e| store(&path, e))??),
+                None => None,
+            };
+            let label = label.map(|label| label.text);
             let added = tx
-                .execute("INSERT OR IGNORE INTO run (id, epoch, open) VALUES (?1, 1, 1)", params![id.as_str()])
+                .execute(
+                    "INSERT OR IGNORE INTO run (id, epoch, open, label, nth) VALUES (?1, 1, 1, ?2, ?3)",
+                    params![id.as_str(), label, nth],
+                )
                 .map_err(|e| store(&path, e))?;
             if added == 0 {
                 return Err(JournalError::Exists(id));
             }
             insert(tx, id.as_str(), &first, Timestamp::now()).map_err(|e| store(&path, e))
-        })
-        .await?;
-        Ok(Lease::new(run.clone(), 1, Some(Box::new(guard))))
+        });
+        match begun.await {
+            Ok(()) => Ok(Lease::new(run.clone(), 1, Some(Box::new(guard)))),
+            Err(error @ JournalError::Begun { .. }) => {
+                // Nobody will ever want the lock of a run that is not. One that stays does no harm.
+                let _ = std::fs::remove_file(self.lock_file(run));
+                Err(error)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     async fn claim(&self, run: &RunId) -> Result<Lease, JournalError> {
@@ -201,10 +265,10 @@ impl Journal for SqliteJournal {
     async fn append(&self, lease: &Lease, entry: &Entry) -> Result<(), JournalError> {
         let (run, epoch, entry, path) = (lease.run.clone(), lease.epoch, entry.clone(), self.path.clone());
         self.with(move |tx| {
-            let open = !matches!(entry, Entry::Closed);
+            let closes = matches!(entry, Entry::Closed);
             let current = tx
-                .prepare_cached("UPDATE run SET open = ?3 WHERE id = ?1 AND epoch = ?2")
-                .and_then(|mut statement| statement.execute(params![run.as_str(), epoch.cast_signed(), open]))
+                .prepare_cached("UPDATE run SET open = open AND NOT ?3 WHERE id = ?1 AND epoch = ?2")
+                .and_then(|mut statement| statement.execute(params![run.as_str(), epoch.cast_signed(), closes]))
                 .map_err(|e| store(&path, e))?;
             if current == 0 {
                 return Err(JournalError::Fenced(run));
@@ -242,14 +306,22 @@ impl Journal for SqliteJournal {
 
     async fn runs(&self, which: Which) -> Result<Vec<RunId>, JournalError> {
         let path = self.path.clone();
-        self.with(move |tx| {
-            let mut statement =
-                tx.prepare_cached("SELECT id FROM run WHERE open >= ?1 ORDER BY rowid").map_err(|e| store(&path, e))?;
-            let rows = statement
-                .query_map(params![which == Which::Open], |row| row.get::<_, String>(0))
-                .map_err(|e| store(&path, e))?;
-            rows.map(|row| row.map_err(|e| store(&path, e)).map(RunId::from_stored)).collect()
-        })
-        .await
+        let mut runs: Vec<RunId> = self
+            .with(move |tx| {
+                let mut statement = tx
+                    .prepare_cached("SELECT id FROM run WHERE open >= ?1 ORDER BY rowid")
+                    .map_err(|e| store(&path, e))?;
+                let rows = statement
+                    .query_map(params![which != Which::All], |row| row.get::<_, String>(0))
+                    .map_err(|e| store(&path, e))?;
+                rows.map(|row| row.map_err(|e| store(&path, e)).map(RunId::from_stored)).collect()
+            })
+            .await?;
+        if which == Which::Free {
+            // Who holds a run is known to the operating system only. It is asked by a lock that others can have at the same time,
+            // so that two who ask do not take each other for holders.
+            runs.retain(|run| File::open(self.lock_file(run)).map_or(true, |file| file.try_lock_shared().is_ok()));
+        }
+        Ok(runs)
     }
 }
