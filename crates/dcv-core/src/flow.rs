@@ -33,6 +33,8 @@ mod worker;
 
 use worker::{Finished, Worker};
 
+/// So many runs are read from the journal at once: their entries are larger than what is kept of them.
+const READ_AT_ONCE: usize = 256;
 /// Stands in for a random value before there is one.
 const PLACEHOLDER_VALUE: &str = "dcv-preflight-placeholder-value";
 
@@ -42,6 +44,9 @@ pub struct Settings {
     /// How long one call of [`Dcv::issue`] or [`Dcv::resume`] waits for others, all in all, before it returns
     /// [`Outcome::Waiting`]. Default 10 minutes.
     pub wait: Duration,
+    /// How long of that it waits for people, who may take days: approvers, the CA's organization validation, readers of mail.
+    /// Default: as long as for everything else.
+    pub people: Duration,
     /// Time between looks at the orders of the account, one call for all of them. Default 15 seconds.
     pub tick: Duration,
     /// How long a provider may take for one call. Default 60 seconds.
@@ -59,6 +64,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             wait: Duration::from_secs(600),
+            people: Duration::MAX,
             tick: Duration::from_secs(15),
             provider_deadline: Duration::from_secs(60),
             provider_attempts: 4,
@@ -82,7 +88,7 @@ struct Inner {
     dns: Dns,
     settings: Settings,
     observer: Observer,
-    follower: Follower,
+    follower: Arc<Follower>,
 }
 
 /// Puts a [`Dcv`] together.
@@ -94,6 +100,7 @@ pub struct DcvBuilder {
     dns: Option<Dns>,
     settings: Settings,
     observer: Observer,
+    follower: Option<Arc<Follower>>,
 }
 
 impl DcvBuilder {
@@ -132,6 +139,13 @@ impl DcvBuilder {
         self
     }
 
+    /// Follows orders together with another one of the same account: one call per tick for both.
+    #[must_use]
+    pub fn beside(mut self, other: &Dcv) -> Self {
+        self.follower = Some(Arc::clone(&other.inner.follower));
+        self
+    }
+
     /// Sets how patient the flow is.
     #[must_use]
     pub fn settings(mut self, settings: Settings) -> Self {
@@ -160,7 +174,8 @@ impl DcvBuilder {
             Some(dns) => dns,
             None => Dns::system().map_err(|e| Error::request("dns.resolvers", e.to_string()))?,
         };
-        let follower = Follower::new(self.client.clone(), self.settings.tick);
+        let follower =
+            self.follower.unwrap_or_else(|| Arc::new(Follower::new(self.client.clone(), self.settings.tick)));
         Ok(Dcv {
             inner: Arc::new(Inner {
                 client: self.client,
@@ -253,6 +268,7 @@ impl Dcv {
             dns: None,
             settings: Settings::default(),
             observer: Arc::new(|_, _| {}),
+            follower: None,
         }
     }
 
@@ -385,10 +401,11 @@ impl Dcv {
     /// # Errors
     /// [`Error::Journal`].
     pub async fn runs(&self, which: Which) -> Result<Vec<Run>> {
-        let mut runs = Vec::new();
-        for id in self.inner.journal.runs(which).await? {
-            let entries = self.inner.journal.read(&id).await?;
-            runs.extend(Run::fold(id, &entries));
+        let ids = self.inner.journal.runs(which).await?;
+        let mut runs = Vec::with_capacity(ids.len());
+        for some in ids.chunks(READ_AT_ONCE) {
+            let read = self.inner.journal.read_many(some).await?;
+            runs.extend(some.iter().zip(read).filter_map(|(id, entries)| Run::fold(id.clone(), &entries)));
         }
         Ok(runs)
     }

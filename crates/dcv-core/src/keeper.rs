@@ -7,7 +7,8 @@
 //!   397 days as for 47;
 //! - a certificate is reissued as long as its order lives longer than it does, which costs nothing, and renewed by a new order after;
 //! - what was asked for and is not there (no certificate, other names) is done now;
-//! - a run that is open already is continued, and nothing else is begun beside it;
+//! - a run that is open already is continued, and nothing else is begun beside it; one that waits for people or for the CA is left
+//!   alone until the CA tells of a change, or half a day has passed;
 //! - work is spread: every label has its own moment within a tenth of the life before, always the same, so that ten thousand
 //!   certificates of one day do not become due in one hour.
 
@@ -17,10 +18,16 @@ use certcentral::OrderId;
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use serde::Serialize;
 
-use crate::{limits, state::RunId};
+use crate::{
+    limits,
+    state::{RunId, Waiting},
+};
 
 /// What a certificate has to bring to be worth asking for: a day more is not, and a reissue right after the last brings nothing.
 const WORTH: SignedDuration = SignedDuration::from_hours(24 * 7);
+
+/// How long a run that waits for others is left alone when nothing is heard of it: the CA may have told and not been heard.
+const LOOK_AGAIN: SignedDuration = SignedDuration::from_hours(12);
 
 /// How early things are done.
 #[derive(Clone, Copy, Debug)]
@@ -76,9 +83,29 @@ pub struct OrderOfIt {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SoFar<'a> {
     /// A run for it that is not closed.
-    pub open: Option<&'a RunId>,
+    pub open: Option<Open<'a>>,
     /// Runs that have come to a bad end since the last good one.
     pub trouble: Option<&'a Trouble>,
+}
+
+/// A run that is not closed.
+#[derive(Clone, Copy, Debug)]
+pub struct Open<'a> {
+    /// The run.
+    pub run: &'a RunId,
+    /// Whom it waits for, and when that was found out. `None` when it waits for nobody, or something has been heard since.
+    pub waits: Option<(&'a Waiting, Timestamp)>,
+}
+
+impl Open<'_> {
+    /// What is to be done with it, when, and why.
+    fn task(&self, now: Timestamp) -> (Act, Timestamp, String) {
+        let act = Act::Resume { run: self.run.clone() };
+        match self.waits {
+            Some((waiting, since)) if waiting.is_for_the_ca_to_tell() => (act, since + LOOK_AGAIN, waiting.to_string()),
+            _ => (act, now, format!("run {} is open", self.run)),
+        }
+    }
 }
 
 /// Runs that have come to a bad end, one after the other.
@@ -192,8 +219,9 @@ pub fn certificate(
 ) -> Task {
     let ends = present.map(|present| present.not_after);
     let task = |act, at, why| after_trouble(Task { label: wanted.label.clone(), act, at, ends, why }, so_far.trouble);
-    if let Some(run) = so_far.open {
-        return task(Act::Resume { run: run.clone() }, now, format!("run {run} is open"));
+    if let Some(open) = so_far.open {
+        let (act, at, why) = open.task(now);
+        return task(act, at, why);
     }
     let Some(present) = present else {
         return task(Act::Order, now, "there is no certificate yet".to_owned());
@@ -250,8 +278,9 @@ fn replacement(present: &Present, product: &str, now: Timestamp) -> Act {
 #[must_use]
 pub fn domain(name: &str, until: Option<Timestamp>, so_far: &SoFar<'_>, now: Timestamp, policy: Policy) -> Task {
     let task = |act, at, why| after_trouble(Task { label: name.to_owned(), act, at, ends: until, why }, so_far.trouble);
-    if let Some(run) = so_far.open {
-        return task(Act::Resume { run: run.clone() }, now, format!("run {run} is open"));
+    if let Some(open) = so_far.open {
+        let (act, at, why) = open.task(now);
+        return task(act, at, why);
     }
     let Some(until) = until else { return task(Act::Validate, now, "it is not validated".to_owned()) };
     // When the validation began is not told; it cannot have been longer ago than its life.
@@ -293,6 +322,7 @@ fn day(at: Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state::Actor;
 
     const EXACT: Policy = Policy { left: 1.0 / 3.0, spread: 0.0 };
 
@@ -336,8 +366,15 @@ mod tests {
             certificate(&other, Some(&present(Some("2028-04-01T00:00:00Z"), true)), &SoFar::default(), now, EXACT);
         assert_eq!((changed.act.word(), changed.at), ("reissue", now));
         let run: RunId = "dcv-1".parse().expect("an id");
-        let open = certificate(&other, None, &SoFar { open: Some(&run), trouble: None }, now, EXACT);
-        assert_eq!((open.act, open.at), (Act::Resume { run }, now), "nothing is begun beside it");
+        let with = |open: Open<'_>| certificate(&other, None, &SoFar { open: Some(open), trouble: None }, now, EXACT);
+        let open = with(Open { run: &run, waits: None });
+        assert_eq!((open.act, open.at), (Act::Resume { run: run.clone() }, now), "nothing is begun beside it");
+        for (on, hours) in [(Actor::Approver, 11), (Actor::Issuance, 11), (Actor::Propagation, 0)] {
+            let waiting = Waiting { on, what: "something".to_owned() };
+            let since = now - SignedDuration::from_hours(1);
+            let left_alone = with(Open { run: &run, waits: Some((&waiting, since)) });
+            assert_eq!(left_alone.at.duration_since(now).as_hours(), hours, "{on}");
+        }
         for (times, hours) in [(1, 1), (2, 2), (4, 8), (6, 24), (99, 24)] {
             let trouble = Trouble { at: now, times, reason: "rejected".to_owned() };
             let put_off = certificate(&wanted(), None, &SoFar { open: None, trouble: Some(&trouble) }, now, EXACT);

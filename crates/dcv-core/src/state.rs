@@ -196,6 +196,14 @@ impl fmt::Display for Waiting {
     }
 }
 
+impl Waiting {
+    /// Whether nothing is to be done until the CA tells of a change of the order: people have to act there, or the CA itself.
+    #[must_use]
+    pub fn is_for_the_ca_to_tell(&self) -> bool {
+        matches!(self.on, Actor::Approver | Actor::OrganizationValidation | Actor::Mailbox | Actor::Issuance)
+    }
+}
+
 /// Who must act.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -237,6 +245,8 @@ pub struct Run {
     pub id: RunId,
     /// When it began.
     pub began: Timestamp,
+    /// When its last entry was written.
+    pub last: Timestamp,
     /// What was asked for.
     pub request: Request,
     /// Since when an order may exist whose number is not known.
@@ -298,6 +308,7 @@ impl Run {
         let mut run = Self {
             id,
             began: first.at,
+            last: first.at,
             request: (**request).clone(),
             placing_since: None,
             order_id: None,
@@ -327,6 +338,7 @@ impl Run {
 
     /// Takes one more entry in.
     pub fn apply(&mut self, at: Timestamp, entry: &Entry) {
+        self.last = at;
         match entry.clone() {
             Entry::Planned { .. } | Entry::Deploying | Entry::DeployFailed { .. } => {}
             Entry::Placing => self.placing_since = Some(at),

@@ -5,7 +5,7 @@ use certcentral::{
     OrderId, OrderStatus, RequestId, RequestStatus, ValidationStatus,
 };
 use jiff::{SignedDuration, Timestamp};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Duration, Instant, sleep, sleep_until};
 
 use super::worker::{Progress, Worker};
 use crate::{
@@ -19,6 +19,11 @@ use crate::{
 /// How long before a run its reissue may seem to have been made: for clocks, and for dates without a time in a zone that is not
 /// ours.
 const EARLIER: SignedDuration = SignedDuration::from_hours(48);
+
+/// What the CA needs to issue, as a rule, when everything is there.
+const ISSUANCE: Duration = Duration::from_secs(60);
+/// How old the word on whom a run waits for may be before it is written down again.
+const SAID_AGAIN: SignedDuration = SignedDuration::from_hours(6);
 
 impl Worker<'_> {
     /// Waits for approval, people, organization validation or issuance.
@@ -41,10 +46,10 @@ impl Worker<'_> {
         }
         let waiting = who_must_act(&self.dcv.client, &order, &self.run.request.order.dcv_emails).await;
         self.wait_for(waiting.clone()).await?;
-        match self.dcv.follower.changed(order_id, &known, self.deadline).await {
+        match self.dcv.follower.changed(order_id, &known, self.deadline_for(&waiting)).await {
             Ok(Some(change)) => self.take_status(&change.status, change.certificate_id).await,
             Ok(None) => Ok(Progress::Blocked(waiting)),
-            Err(error) if Instant::now() < self.deadline && !error.is_auth() => {
+            Err(error) if Instant::now() < self.deadline_for(&waiting) && !error.is_auth() => {
                 self.tell(&Event::Trouble { message: error.to_string() });
                 sleep(self.dcv.settings.tick).await;
                 Ok(Progress::Made)
@@ -53,20 +58,31 @@ impl Worker<'_> {
         }
     }
 
-    /// Says whom the run waits for, and keeps it where it is new.
+    /// Says whom the run waits for, and keeps it where it is new, or so old that nobody would know when it was looked at last.
     async fn wait_for(&mut self, waiting: Waiting) -> Result<()> {
-        if self.run.waiting.as_ref() != Some(&waiting) {
+        let known = self.run.waiting.as_ref() == Some(&waiting);
+        if !known || Timestamp::now().duration_since(self.run.last) > SAID_AGAIN {
             self.record(Entry::Waiting(waiting.clone())).await?;
         }
         self.tell(&Event::Waiting(waiting));
         Ok(())
     }
 
+    /// When our patience with these ends.
+    fn deadline_for(&self, waiting: &Waiting) -> Instant {
+        let patience = match waiting.on {
+            Actor::Issuance => self.dcv.settings.people.max(ISSUANCE),
+            _ if waiting.is_for_the_ca_to_tell() => self.dcv.settings.people,
+            _ => return self.deadline,
+        };
+        self.began.checked_add(patience).map_or(self.deadline, |end| end.min(self.deadline))
+    }
+
     /// Sleeps until the next look is due. `false`: our patience ends before.
-    async fn tick(&self) -> bool {
-        let next = Instant::now() + self.dcv.settings.tick;
-        sleep_until(next.min(self.deadline)).await;
-        next <= self.deadline
+    async fn tick(&self, waiting: &Waiting) -> bool {
+        let (next, deadline) = (Instant::now() + self.dcv.settings.tick, self.deadline_for(waiting));
+        sleep_until(next.min(deadline)).await;
+        next <= deadline
     }
 
     /// Waits until somebody has decided on the request of a reissue or a duplicate, of which the order's status says nothing.
@@ -92,7 +108,7 @@ impl Worker<'_> {
                     self.record(Entry::Failed { reason: format!("request {id} was rejected{comment}") }).await?;
                     return Ok(Progress::Made);
                 }
-                _ if self.tick().await => {}
+                _ if self.tick(&waiting).await => {}
                 _ => return Ok(Progress::Blocked(waiting)),
             }
         }
@@ -125,7 +141,7 @@ impl Worker<'_> {
         }
         let waiting = Waiting { on: Actor::Mailbox, what: asked.join("; ") };
         self.wait_for(waiting.clone()).await?;
-        if self.tick().await { Ok(Progress::Made) } else { Ok(Progress::Blocked(waiting)) }
+        if self.tick(&waiting).await { Ok(Progress::Made) } else { Ok(Progress::Blocked(waiting)) }
     }
 
     /// The reissue or duplicate that is ours: by its number where the answer told it, else by its key.

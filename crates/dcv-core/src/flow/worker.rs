@@ -52,6 +52,8 @@ pub(super) struct Worker<'a> {
     pub(super) lease: Lease,
     pub(super) run: Run,
     pub(super) tidying: Tidying,
+    /// When it was taken up.
+    pub(super) began: Instant,
     /// When our patience ends.
     pub(super) deadline: Instant,
     /// Checks asked for in vain so far.
@@ -60,8 +62,9 @@ pub(super) struct Worker<'a> {
 
 impl<'a> Worker<'a> {
     pub(super) fn new(dcv: &'a Inner, lease: Lease, run: Run) -> Self {
-        let deadline = Instant::now() + dcv.settings.wait;
-        Self { dcv, lease, run, tidying: Tidying::Possible, deadline, checks: 0 }
+        let began = Instant::now();
+        let deadline = began + dcv.settings.wait;
+        Self { dcv, lease, run, tidying: Tidying::Possible, began, deadline, checks: 0 }
     }
 
     pub(super) fn names(&self) -> Vec<String> {
