@@ -5,5 +5,6 @@ pub mod crash;
 pub mod daemon;
 pub mod knot;
 pub mod nginx;
+pub mod postgres;
 pub mod powerdns;
 pub mod world;
