@@ -315,6 +315,17 @@ impl Answer {
         })
     }
 
+    /// The query of the page that follows, of the `Link` header (RFC 8288). The query only: a credential goes to the host it is for.
+    #[must_use]
+    pub fn next_page(&self) -> Option<Vec<(String, String)>> {
+        let mut links = self.header("link")?.split(',');
+        let link = links.find(|link| link.contains("rel=\"next\"") || link.contains("rel=next"))?;
+        let query = link.split_once('<')?.1.split_once('>')?.0.split_once('?')?.1;
+        // Any base will do: only the query is read.
+        let url = Url::parse(&format!("http://localhost/?{query}")).ok()?;
+        Some(url.query_pairs().into_owned().collect())
+    }
+
     /// A header as text.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
@@ -482,6 +493,20 @@ mod tests {
         let broken = SecretString::from("planted\ntoken");
         let error = api.bearer("token", &broken).expect_err("no header").to_string();
         assert!(error.starts_with("token: ") && !error.contains("planted"), "{error}");
+    }
+
+    #[test]
+    fn pages_are_followed_by_their_query() {
+        let answer = |link: &str| Answer {
+            what: String::new(),
+            status: StatusCode::OK,
+            headers: HeaderMap::from_iter([(header::LINK, link.parse().expect("a header"))]),
+            body: Vec::new(),
+        };
+        let link = "<https://a.example/x?page=1>; rel=\"prev\", <https://b.example/x?page=3&q=a%20b>; rel=\"next\"";
+        let next = answer(link).next_page().expect("a page");
+        assert_eq!(next, [("page".to_owned(), "3".to_owned()), ("q".to_owned(), "a b".to_owned())]);
+        assert_eq!(answer("<https://a.example/x?page=1>; rel=\"last\"").next_page(), None);
     }
 
     #[test]

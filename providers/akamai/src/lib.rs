@@ -16,12 +16,7 @@
 
 mod edgegrid;
 
-use std::{
-    collections::HashMap,
-    fs::File,
-    path::PathBuf,
-    time::{Duration, Instant},
-};
+use std::{collections::HashMap, path::PathBuf};
 
 use async_trait::async_trait;
 use dcv_provider::{
@@ -29,7 +24,9 @@ use dcv_provider::{
     dns::Dns,
     http::{Answer, Api, Call, Refusal, header, segment},
     secret::Secret,
-    zone::{Change, DEFAULT_TTL, Record, RecordSets, Zone, ZoneEditor, ZoneList, ZoneProvider, merge, unquote},
+    zone::{
+        Change, DEFAULT_TTL, Record, RecordSets, Zone, ZoneEditor, ZoneList, ZoneProvider, hosts::alone, merge, unquote,
+    },
 };
 use futures_util::future::try_join_all;
 use secrecy::ExposeSecret;
@@ -82,9 +79,6 @@ section = "dns"
 
 /// Up to this many record sets are read one by one; beyond that all texts and aliases of the zone are.
 const SETS_ONE_BY_ONE: usize = 4;
-/// How long others on this machine may keep a zone to themselves, and how often that is looked at.
-const LOCK_PATIENCE: Duration = Duration::from_secs(10);
-const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
 /// The configuration.
 #[derive(Clone, Debug, Deserialize)]
@@ -338,24 +332,6 @@ impl Editor {
         }
         Ok(open)
     }
-
-    /// Keeps other processes on this machine from changing the zone at the same time. Without a lock file, or where somebody
-    /// keeps it for too long, the check after the write has to do.
-    async fn alone(&self, zone: &Zone) -> Option<File> {
-        let name = format!("dcv-akamai-{}-{}.lock", segment(&self.api.place()), segment(&zone.id));
-        let opened = File::options().create(true).append(true).open(std::env::temp_dir().join(name));
-        let file = opened.inspect_err(|error| tracing::debug!(%error, "no lock file")).ok()?;
-        let until = Instant::now() + LOCK_PATIENCE;
-        // Tried again and again, for a thread that waits in the system's call cannot be cancelled.
-        while file.try_lock().is_err() {
-            if Instant::now() >= until {
-                tracing::debug!(zone = zone.apex, "somebody keeps the lock file");
-                return None;
-            }
-            tokio::time::sleep(LOCK_PAUSE).await;
-        }
-        Some(file)
-    }
 }
 
 #[async_trait]
@@ -381,7 +357,7 @@ impl ZoneEditor for Editor {
     async fn apply(&self, zone: &Zone, change: &Change) -> Result<()> {
         let sets = change.by_record_set();
         let keys: Vec<&Key> = sets.keys().collect();
-        let _alone = self.alone(zone).await;
+        let _alone = alone(&format!("akamai-{}", self.api.place()), zone).await;
         let there = self.read(zone, &keys).await?;
         for (key, (add, _)) in sets.iter().filter(|(key, (add, _))| key.1 == "CNAME" && !add.is_empty()) {
             if let Some(foreign) = rdata(key, there.get(key), add).iter().find(|target| !add.contains(target)) {

@@ -23,7 +23,7 @@ use async_trait::async_trait;
 use dcv_provider::{
     Descriptor, ErrorKind, OptionSpec, ProofKind, ProviderError, Result,
     dns::Dns,
-    http::{Answer, Api, Refusal, header, segment},
+    http::{Api, Refusal, header, segment},
     secret::Secret,
     zone::{
         Change, Record, Zone, ZoneEditor, ZoneList, ZoneProvider,
@@ -152,13 +152,6 @@ fn refused(refusal: Refusal) -> ProviderError {
     if denied { refusal.hint("check the token and its policies").error } else { refusal.error }
 }
 
-/// What follows a page, of the `Link` header (RFC 8288): the query only, for a credential goes to the host it is for.
-fn next_page(answer: &Answer) -> Option<Vec<(String, String)>> {
-    let link = answer.header("link")?.split(',').find(|link| link.contains("rel=\"next\""))?;
-    let url = link.split_once('<')?.1.split_once('>')?.0;
-    Some(url::form_urlencoded::parse(url.split_once('?')?.1.as_bytes()).into_owned().collect())
-}
-
 fn path_of(zone: &Zone) -> String {
     format!("/domains/{}/rrsets/", segment(&zone.id))
 }
@@ -173,7 +166,7 @@ impl Editor {
         while let Some(pairs) = query.take() {
             let answer = self.api.get(path).query(pairs).answer().await.map_err(refused)?;
             all.extend(answer.json::<Vec<T>>()?);
-            query = next_page(&answer);
+            query = answer.next_page();
         }
         Ok(all)
     }

@@ -23,9 +23,12 @@ use dcv_provider::{
     dns::Dns,
     http::{Answer, Api, Call, Refusal, header},
     secret::Secret,
-    zone::{Change, Record, RecordData, Zone, ZoneEditor, ZoneList, ZoneProvider, unquote},
+    zone::{
+        Change, Record, RecordData, Zone, ZoneEditor, ZoneList, ZoneProvider,
+        hosts::{ById, Listed, absolute, change_by_id, relative},
+    },
 };
-use futures_util::future::{join_all, try_join_all};
+use futures_util::future::try_join_all;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
@@ -72,8 +75,6 @@ const PER_PAGE: &str = "500";
 /// Up to this many names are asked for by a filter, which is a header and must not grow too long; beyond that all texts and aliases
 /// are read.
 const NAMES_IN_FILTER: usize = 20;
-/// How many requests that change something are under way at once.
-const AT_ONCE: usize = 8;
 
 /// The configuration.
 #[derive(Clone, Debug, Deserialize)]
@@ -130,8 +131,8 @@ struct Domain {
     role: String,
 }
 
-#[derive(Clone, Debug, Deserialize)]
-struct Listed {
+#[derive(Deserialize)]
+struct DomainRecord {
     id: u64,
     #[serde(rename = "type")]
     rtype: String,
@@ -140,25 +141,6 @@ struct Listed {
     name: String,
     #[serde(default)]
     target: String,
-}
-
-impl Listed {
-    fn is(&self, zone: &Zone, record: &Record) -> bool {
-        self.name.eq_ignore_ascii_case(relative(zone, &record.name))
-            && self.rtype == record.data.rtype()
-            && match &record.data {
-                // A text that somebody has put into quotes says the same.
-                RecordData::Txt(text) => {
-                    self.target == *text || self.target.starts_with('"') && unquote(&self.target) == text.as_bytes()
-                }
-                RecordData::Cname(target) => self.target.trim_end_matches('.').eq_ignore_ascii_case(target),
-            }
-    }
-}
-
-/// A name as Linode has it.
-fn relative<'n>(zone: &Zone, name: &'n str) -> &'n str {
-    name.strip_suffix(&zone.apex).map_or(name, |rest| rest.trim_end_matches('.'))
 }
 
 fn refused(refusal: Refusal) -> ProviderError {
@@ -197,8 +179,10 @@ impl Editor {
         let zone = |domain: Domain| Zone { apex: domain.name.to_ascii_lowercase(), id: domain.id.to_string() };
         Ok(domains.into_iter().filter(|domain| domain.role != "slave").map(zone).collect())
     }
+}
 
-    /// What is there at these names.
+#[async_trait]
+impl ById for Editor {
     async fn read(&self, zone: &Zone, names: &[&str]) -> Result<Vec<Listed>> {
         let filters: Vec<Value> = if names.len() <= NAMES_IN_FILTER {
             names.iter().map(|name| json!({ "name": relative(zone, name) })).collect()
@@ -206,7 +190,14 @@ impl Editor {
             vec![json!({ "type": "TXT" }), json!({ "type": "CNAME" })]
         };
         let path = format!("/domains/{}/records", zone.id);
-        self.list(&path, Some(&json!({ "+or": filters }))).await
+        let records: Vec<DomainRecord> = self.list(&path, Some(&json!({ "+or": filters }))).await?;
+        let listed = |record: DomainRecord| Listed {
+            id: record.id.to_string(),
+            name: absolute(zone, &record.name),
+            rtype: record.rtype,
+            data: record.target,
+        };
+        Ok(records.into_iter().map(listed).collect())
     }
 
     async fn add(&self, zone: &Zone, record: &Record) -> Result<()> {
@@ -219,23 +210,11 @@ impl Editor {
         if !name.is_empty() {
             body["name"] = json!(name);
         }
-        match self.api.post(&format!("/domains/{}/records", zone.id)).json(&body).done().await {
-            // Somebody else may have added the very same a moment ago.
-            Err(refusal) if refusal.is(400) => {
-                let there = self.read(zone, &[&record.name]).await?;
-                if there.iter().any(|listed| listed.is(zone, record)) { Ok(()) } else { Err(refused(refusal)) }
-            }
-            other => other.map_err(refused),
-        }
-        .map_err(|error| error.about([record.name.as_str()]))
+        self.api.post(&format!("/domains/{}/records", zone.id)).json(&body).done().await.map_err(refused)
     }
 
-    async fn remove(&self, zone: &Zone, listed: &Listed) -> Result<()> {
-        match self.api.delete(&format!("/domains/{}/records/{}", zone.id, listed.id)).done().await {
-            // Somebody else has deleted it.
-            Err(refusal) if refusal.is(404) => Ok(()),
-            other => other.map_err(refused),
-        }
+    async fn remove(&self, zone: &Zone, record: &Listed) -> Result<()> {
+        self.api.delete(&format!("/domains/{}/records/{}", zone.id, record.id)).done().await.map_err(refused)
     }
 }
 
@@ -268,58 +247,6 @@ impl ZoneEditor for Editor {
     }
 
     async fn apply(&self, zone: &Zone, change: &Change) -> Result<()> {
-        let mut names: Vec<&str> = change.add.iter().chain(&change.remove).map(|record| record.name.as_str()).collect();
-        names.sort_unstable();
-        names.dedup();
-        let there = self.read(zone, &names).await?;
-        let missing: Vec<&Record> =
-            change.add.iter().filter(|record| !there.iter().any(|listed| listed.is(zone, record))).collect();
-        for record in &missing {
-            let at_name = |listed: &&Listed| listed.rtype == "CNAME" && listed.name == relative(zone, &record.name);
-            if let Some(foreign) = there.iter().find(at_name) {
-                let message = format!("an alias of {} is there, which is not ours", foreign.target);
-                return Err(ProviderError::new(ErrorKind::Rejected, message).about([record.name.as_str()]));
-            }
-        }
-        let gone: Vec<&Listed> =
-            there.iter().filter(|listed| change.remove.iter().any(|record| listed.is(zone, record))).collect();
-        // Requests that are under way are waited for even when one fails: nothing is to be written after the error is known.
-        for some in missing.chunks(AT_ONCE) {
-            join_all(some.iter().map(|record| self.add(zone, record))).await.into_iter().collect::<Result<()>>()?;
-        }
-        for some in gone.chunks(AT_ONCE) {
-            join_all(some.iter().map(|listed| self.remove(zone, listed))).await.into_iter().collect::<Result<()>>()?;
-        }
-        Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn records_are_compared_by_what_they_say() {
-        let zone = Zone { apex: "example.com".to_owned(), id: "1".to_owned() };
-        let listed = |name: &str, rtype: &str, target: &str| Listed {
-            id: 1,
-            rtype: rtype.to_owned(),
-            name: name.to_owned(),
-            target: target.to_owned(),
-        };
-        let txt = |name: &str, text: &str| Record { name: name.to_owned(), data: RecordData::Txt(text.to_owned()) };
-        for (name, target, owner, text, same) in [
-            ("_dnsauth", "abc", "_dnsauth.example.com", "abc", true),
-            ("_dnsauth", "\"abc\"", "_dnsauth.example.com", "abc", true),
-            ("_dnsauth", "a\"b", "_dnsauth.example.com", "a\"b", true),
-            ("_dnsauth", "Abc", "_dnsauth.example.com", "abc", false),
-            ("_dnsauth.www", "abc", "_dnsauth.example.com", "abc", false),
-            ("", "abc", "example.com", "abc", true),
-        ] {
-            assert_eq!(listed(name, "TXT", target).is(&zone, &txt(owner, text)), same, "{name} {target} and {owner}");
-        }
-        let alias = Record { name: "a.example.com".to_owned(), data: RecordData::Cname("T.example.net".to_owned()) };
-        assert!(listed("a", "CNAME", "t.example.net.").is(&zone, &alias));
-        assert!(!listed("a", "TXT", "T.example.net").is(&zone, &alias));
+        change_by_id(self, zone, change).await.map(drop)
     }
 }

@@ -16,9 +16,8 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    fs::File,
     sync::atomic::{AtomicU64, Ordering},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -27,7 +26,7 @@ use dcv_provider::{
     dns::Dns,
     http::{Answer, Api, Call, Refusal, segment},
     secret::Secret,
-    zone::{Change, DEFAULT_TTL, Record, RecordData, Zone, ZoneEditor, ZoneList, ZoneProvider, unquote},
+    zone::{Change, DEFAULT_TTL, Record, RecordData, Zone, ZoneEditor, ZoneList, ZoneProvider, hosts::alone, unquote},
 };
 use futures_util::future::{join_all, try_join_all};
 use serde::{Deserialize, de::DeserializeOwned};
@@ -71,9 +70,6 @@ pub const BASE_URL: &str = "https://api.nsone.net/v1";
 const SETS_ONE_BY_ONE: usize = 4;
 /// How many requests that concern single record sets are under way at once.
 const AT_ONCE: usize = 8;
-/// How long others on this machine may keep a zone to themselves, and how often that is looked at.
-const LOCK_PATIENCE: Duration = Duration::from_secs(10);
-const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
 /// The configuration.
 #[derive(Clone, Debug, Deserialize)]
@@ -203,14 +199,6 @@ fn holds(rtype: &str, set: Option<&Set>, add: &[&str], remove: &[&str]) -> bool 
     add.iter().all(has) && !remove.iter().any(has)
 }
 
-/// What follows a page, of the `Link` header (RFC 8288): the query only, for a credential goes to the host it is for.
-fn next_page(answer: &Answer) -> Option<Vec<(String, String)>> {
-    let link =
-        answer.header("link")?.split(',').find(|link| link.contains("rel=\"next\"") || link.contains("rel=next"))?;
-    let url = link.split_once('<')?.1.split_once('>')?.0;
-    Some(url::form_urlencoded::parse(url.split_once('?')?.1.as_bytes()).into_owned().collect())
-}
-
 fn missing(refusal: &Refusal, what: &str) -> bool {
     refusal.is(404) && refusal.body["message"].as_str().is_some_and(|message| message.contains(what))
 }
@@ -252,7 +240,7 @@ impl Editor {
         while let Some(pairs) = query.take() {
             let answer = self.send(self.api.get(path).query(pairs)).await?;
             pages.push(answer.json()?);
-            query = next_page(&answer);
+            query = answer.next_page();
         }
         Ok(pages)
     }
@@ -340,24 +328,6 @@ impl Editor {
             other => Ok(other.map(drop)?),
         }
     }
-
-    /// Keeps other processes on this machine from changing the zone at the same time. Without a lock file, or where somebody
-    /// keeps it for too long, the check after the write has to do.
-    async fn alone(&self, zone: &Zone) -> Option<File> {
-        let name = format!("dcv-ns1-{}-{}.lock", segment(&self.api.place()), segment(&zone.id));
-        let opened = File::options().create(true).append(true).open(std::env::temp_dir().join(name));
-        let file = opened.inspect_err(|error| tracing::debug!(%error, "no lock file")).ok()?;
-        let until = Instant::now() + LOCK_PATIENCE;
-        // Tried again and again, for a thread that waits in the system's call cannot be cancelled.
-        while file.try_lock().is_err() {
-            if Instant::now() >= until {
-                tracing::debug!(zone = zone.apex, "somebody keeps the lock file");
-                return None;
-            }
-            tokio::time::sleep(LOCK_PAUSE).await;
-        }
-        Some(file)
-    }
 }
 
 #[async_trait]
@@ -384,7 +354,7 @@ impl ZoneEditor for Editor {
 
     async fn apply(&self, zone: &Zone, change: &Change) -> Result<()> {
         let sets = wanted(change);
-        let _alone = self.alone(zone).await;
+        let _alone = alone(&format!("ns1-{}", self.api.place()), zone).await;
         let there = self.read(zone, sets.keys().collect()).await?;
         for (key, (add, _)) in sets.iter().filter(|(key, (add, _))| key.1 == "CNAME" && !add.is_empty()) {
             let mut aliases = there.get(key).into_iter().flat_map(|set| &set.says);

@@ -10,7 +10,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -18,7 +18,10 @@ use dcv_provider::{
     Descriptor, ErrorKind, OptionSpec, ProofKind, ProviderError, Result,
     dns::Dns,
     secret::Secret,
-    zone::{Change, DEFAULT_TTL, Record, Zone, ZoneEditor, ZoneList, ZoneProvider, longest_suffix, merge, unquote},
+    zone::{
+        Change, DEFAULT_TTL, Record, Zone, ZoneEditor, ZoneList, ZoneProvider, hosts::alone, longest_suffix, merge,
+        unquote,
+    },
 };
 use futures_util::future::try_join_all;
 use reqwest::{Method, StatusCode, Url, header};
@@ -61,9 +64,6 @@ api_key = { file = "/etc/dcv/powerdns.key" }
 
 /// After a write, up to this many record sets are asked for one by one; beyond that the zone is read at once.
 const SETS_ONE_BY_ONE: usize = 4;
-/// How long others on this machine may keep a zone to themselves, and how often that is looked at.
-const LOCK_PATIENCE: Duration = Duration::from_secs(10);
-const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
 /// The configuration.
 #[derive(Clone, Debug, Deserialize)]
@@ -324,33 +324,6 @@ impl Editor {
         };
         Some(Replacement { name: format!("{}.", key.0), rtype: key.1, changetype, ttl, records })
     }
-
-    /// Keeps other processes on this machine from changing the zone at the same time. Without a lock file, or where somebody
-    /// keeps it for too long, the check after the write has to do.
-    async fn alone(&self, zone: &Zone) -> Option<std::fs::File> {
-        let path = std::env::temp_dir().join(lock_name(&self.base, &zone.apex));
-        let opened = std::fs::OpenOptions::new().create(true).append(true).open(path);
-        let file = opened.inspect_err(|error| tracing::debug!(%error, "no lock file")).ok()?;
-        let until = Instant::now() + LOCK_PATIENCE;
-        // Tried again and again, for a thread that waits in the system's call cannot be cancelled.
-        while file.try_lock().is_err() {
-            if Instant::now() >= until {
-                tracing::debug!(zone = zone.apex, "somebody keeps the lock file");
-                return None;
-            }
-            tokio::time::sleep(LOCK_PAUSE).await;
-        }
-        Some(file)
-    }
-}
-
-/// The same for all versions of this program: it is made of nothing but the server and the zone (64-bit FNV-1a).
-fn lock_name(base: &Url, apex: &str) -> String {
-    let key = format!("{base} {apex}");
-    let hash = key
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
-    format!("dcv-powerdns-{hash:016x}.lock")
 }
 
 #[async_trait]
@@ -378,7 +351,7 @@ impl ZoneEditor for Editor {
     async fn apply(&self, zone: &Zone, change: &Change) -> Result<()> {
         let sets = change.by_record_set();
         let keys: Vec<Key> = sets.keys().cloned().collect();
-        let _alone = self.alone(zone).await;
+        let _alone = alone(&format!("powerdns-{}", self.place()), zone).await;
         let current = self.read(zone, &keys).await?;
         for (key, (add, _)) in sets.iter().filter(|(key, (add, _))| key.1 == "CNAME" && !add.is_empty()) {
             let mut there = current.get(key).into_iter().flat_map(|set| &set.records);
