@@ -15,13 +15,14 @@
 //! ```
 //!
 //! What it needs of the server: PostgreSQL 12 or newer, a database, and a user who may create tables there when the first worker
-//! comes; later ones need no more than to read and write them. Which schema they are in is the `search_path`'s to say.
+//! comes; later ones need no more than to read and write them. Which schema they are in is the `search_path`'s to say. Where a
+//! replica may take the server's place, only a synchronous one has all that was acknowledged.
 
 mod leases;
 mod schema;
 mod server;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use dcv_core::{
@@ -295,19 +296,25 @@ impl Journal for PostgresJournal {
     }
 
     async fn read(&self, run: &RunId) -> Result<Vec<Stamped>, JournalError> {
+        Ok(self.read_many(std::slice::from_ref(run)).await?.pop().unwrap_or_default())
+    }
+
+    /// By one question.
+    async fn read_many(&self, runs: &[RunId]) -> Result<Vec<Vec<Stamped>>, JournalError> {
         let inner = &*self.inner;
-        let rows = inner.ask(schema::READ, &[(&run.as_str(), Type::TEXT)]).await?;
-        if rows.is_empty() {
-            return Err(JournalError::Unknown(run.clone()));
-        }
-        let stamped = |row: &Row| {
-            let (at, body): (i64, String) = (inner.column(row, 0)?, inner.column(row, 1)?);
-            Ok(Stamped {
+        let ids: Vec<&str> = runs.iter().map(RunId::as_str).collect();
+        let rows = inner.ask(schema::READ, &[(&ids, Type::TEXT_ARRAY)]).await?;
+        let mut read: HashMap<&str, Vec<Stamped>> = HashMap::new();
+        for row in &rows {
+            let run: &str = row.try_get(0).map_err(|e| inner.store(e))?;
+            let (at, body): (i64, &str) = (inner.column(row, 1)?, row.try_get(2).map_err(|e| inner.store(e))?);
+            read.entry(run).or_default().push(Stamped {
                 at: Timestamp::from_microsecond(at).map_err(|e| inner.store(e))?,
-                entry: serde_json::from_str(&body).map_err(|e| inner.store(e))?,
-            })
-        };
-        rows.iter().map(stamped).collect()
+                entry: serde_json::from_str(body).map_err(|e| inner.store(e))?,
+            });
+        }
+        let of_run = |run: &RunId| read.remove(run.as_str()).ok_or_else(|| JournalError::Unknown(run.clone()));
+        runs.iter().map(of_run).collect()
     }
 
     async fn runs(&self, which: Which) -> Result<Vec<RunId>, JournalError> {

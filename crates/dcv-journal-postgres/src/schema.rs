@@ -50,12 +50,12 @@ pub(crate) const DURABLE: &str = "
 /// Run, label, number of earlier runs, claim, worker, seconds, entry's id, entry. No row comes back when another run is in the way;
 /// one that is just being begun is waited for.
 pub(crate) const BEGIN: &str = "
-    WITH run AS (
+    WITH last AS (SELECT coalesce(max(nth), 0) AS nth FROM dcv_run WHERE label = $2),
+    run AS (
         INSERT INTO dcv_run (id, label, nth, length, epoch, claim, worker, until)
-        SELECT $1, $2,
-               CASE WHEN $2 IS NULL THEN NULL
-                    ELSE coalesce($3, (SELECT max(nth) FROM dcv_run WHERE label = $2), 0) + 1 END,
+        SELECT $1, $2, CASE WHEN $2 IS NOT NULL THEN last.nth + 1 END,
                1, 1, $4::uuid, $5, clock_timestamp() + make_interval(secs => $6)
+        FROM last WHERE $2 IS NULL OR $3 IS NULL OR $3 >= last.nth
         ON CONFLICT DO NOTHING
         RETURNING id
     )
@@ -97,9 +97,10 @@ pub(crate) const HAS_ENTRY: &str = "SELECT 1 FROM dcv_entry WHERE id = $1::uuid"
 /// Run.
 pub(crate) const HAS_RUN: &str = "SELECT 1 FROM dcv_run WHERE id = $1";
 
-/// Run: microseconds since 1970, entry.
+/// Runs: each with microseconds since 1970, entry.
 pub(crate) const READ: &str = "
-    SELECT (extract(epoch FROM at) * 1000000)::bigint, body::text FROM dcv_entry WHERE run = $1 ORDER BY seq";
+    SELECT run, (extract(epoch FROM at) * 1000000)::bigint, body::text FROM dcv_entry WHERE run = ANY ($1)
+    ORDER BY run, seq";
 
 pub(crate) const ALL: &str = "SELECT id FROM dcv_run ORDER BY began";
 pub(crate) const OPEN: &str = "SELECT id FROM dcv_run WHERE open ORDER BY began";

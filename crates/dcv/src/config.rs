@@ -32,6 +32,7 @@ use toml::{
 use crate::{
     args,
     exit::{Code, Failure, Result, code_of_provider, did_you_mean},
+    journal::{self, Place},
     providers::{self, Build, KINDS},
 };
 
@@ -124,10 +125,16 @@ impl Defaults {
     }
 }
 
+/// Where the journal is kept: in a file, or in a database.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct State {
     path: Option<PathBuf>,
+    #[serde(deserialize_with = "journal::database")]
+    journal: Option<journal::Database>,
+    password: Option<Secret>,
+    #[serde(deserialize_with = "lease")]
+    lease: Option<Duration>,
 }
 
 #[derive(Default, Deserialize)]
@@ -300,6 +307,10 @@ impl Config {
             routes.insert(route_suffix(suffix.get_ref()).map_err(|message| Failure::usage(&at, message))?, targets);
         }
         let Wire { ca, defaults, state, dns, propagation, contacts, webhook, certificates, keep, .. } = wire;
+        if state.journal.is_some() && state.path.is_some() {
+            let message = "path and journal contradict each other; keep one of them";
+            return Err(Failure::usage(&format!("{}: state", path.display()), message));
+        }
         check_inventory(&certificates, &keep)
             .map_err(|(field, message)| Failure::usage(&format!("{}: {field}", path.display()), message))?;
         let given = [
@@ -314,16 +325,22 @@ impl Config {
         Ok(Self { ca, defaults, state, dns, propagation, providers, routes, contacts, webhook, certificates, keep })
     }
 
-    /// A key that stands in the file itself makes the file a secret.
+    /// A secret that stands in the file itself makes the file a secret.
     fn check_mode(&self, path: &Path) -> Result<()> {
         use std::os::unix::fs::PermissionsExt;
         let mode = std::fs::metadata(path).map_or(0, |meta| meta.permissions().mode() & 0o777);
-        if matches!(self.ca.key, Secret::Inline(_)) && mode & 0o037 != 0 {
+        let (state, is_inline) = (&self.state, |secret: &Secret| matches!(secret, Secret::Inline(_)));
+        let password = state.journal.as_ref().is_some_and(journal::Database::has_password);
+        let stands_there = [
+            ("ca.key", "key", is_inline(&self.ca.key)),
+            ("state.password", "password", password || state.password.as_ref().is_some_and(is_inline)),
+        ];
+        if let Some((field, what, _)) = stands_there.iter().find(|(.., stands)| *stands && mode & 0o037 != 0) {
             let message = format!(
-                "the key stands in `{0}`, which has mode {mode:04o}, so others can get at it; chmod 600 {0}, or use key = {{ file = … }}",
+                "the {what} stands in `{0}`, which has mode {mode:04o}, so others can get at it; chmod 600 {0}, or use {what} = {{ file = … }}",
                 path.display()
             );
-            return Err(Failure::usage("ca.key", message));
+            return Err(Failure::usage(field, message));
         }
         Ok(())
     }
@@ -388,8 +405,11 @@ impl Config {
         }
     }
 
-    /// The journal's file: as configured, else where the system keeps state.
-    pub(crate) fn journal(&self) -> PathBuf {
+    /// Where the journal is: as configured, else in a file where the system keeps state.
+    pub(crate) fn journal(&self) -> Place<'_> {
+        if let Some(database) = &self.state.journal {
+            return Place::Database { database, password: self.state.password.as_ref(), lease: self.state.lease };
+        }
         let home_state = || {
             let xdg = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
             let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/state"));
@@ -397,11 +417,11 @@ impl Config {
         };
         let configured = self.state.path.clone();
         let system = || PathBuf::from("/var/lib/dcv/journal.sqlite");
-        match configured {
+        Place::File(match configured {
             Some(path) => path,
             None if rustix::process::geteuid().is_root() && std::env::var_os("XDG_STATE_HOME").is_none() => system(),
             None => home_state().unwrap_or_else(system),
-        }
+        })
     }
 
     /// The providers that these names may need, by suffix. Others are not built, so that their secrets need not be there.
@@ -587,7 +607,7 @@ impl<'t> Document<'t> {
             (within, inner) => format!("{within}.{inner}"),
         };
         let mut message = error.message().trim().replace('\n', "; ");
-        let may_be_secret = field.starts_with("provider.") || field.starts_with("ca");
+        let may_be_secret = ["provider.", "ca", "state"].iter().any(|secret| field.starts_with(secret));
         if may_be_secret
             && let Some((before, rest)) = message.split_once("string \"")
             && let Some((_, after)) = rest.rsplit_once('"')
@@ -611,7 +631,7 @@ impl<'t> Document<'t> {
     }
 }
 
-fn text_as<'de, D: Deserializer<'de>, T, E: fmt::Display>(
+pub(crate) fn text_as<'de, D: Deserializer<'de>, T, E: fmt::Display>(
     deserializer: D,
     read: impl FnOnce(&str) -> std::result::Result<T, E>,
 ) -> std::result::Result<T, D::Error> {
@@ -651,6 +671,15 @@ fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<O
 
 fn some_duration<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Duration, D::Error> {
     text_as(deserializer, args::duration)
+}
+
+/// How long a run is kept from others.
+fn lease<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<Duration>, D::Error> {
+    let lease = some_duration(deserializer)?;
+    if lease < Duration::from_secs(3) {
+        return Err(de::Error::custom(format!("{lease:?} would lose runs to every short pause; give at least \"3s\"")));
+    }
+    Ok(Some(lease))
 }
 
 /// `0.25` or `"25%"`.
@@ -741,7 +770,7 @@ root = "/srv/web"
         assert_eq!(config.defaults.scope, Some(DcvScope::Fqdn));
         assert_eq!(config.defaults.valid_till, Some(jiff::civil::date(2027, 6, 9)));
         assert_eq!(config.dns.resolvers[1], "192.0.2.1:53".parse().expect("an address"));
-        assert_eq!(config.journal(), Path::new("/var/lib/dcv/j.sqlite"));
+        assert!(matches!(config.journal(), Place::File(path) if path == Path::new("/var/lib/dcv/j.sqlite")));
         let settings = config.settings(None);
         assert_eq!((settings.wait.as_secs(), settings.propagation.rounds), (7200, 2));
         assert_eq!(settings.propagation.web_ports, (8080, 443));
@@ -789,6 +818,13 @@ root = "/srv/web"
                 "[provider.corp]\ntype = \"webroot\"\nroot = \"/r\"\n[route]\n\"example.com\" = \"crop\"",
                 &["dcv.toml:5: route.\"example.com\": ", "`crop`", "did you mean `corp`"],
             ),
+            (
+                "[state]\npath = \"j\"\njournal = \"mysql://u:planted@h/d\"",
+                &["dcv.toml:3: state.journal: ", "postgres"],
+            ),
+            ("[state]\nlease = \"1s\"", &["dcv.toml:2: state.lease: 1s", "3s"]),
+            ("[state]\npasswort = \"planted\"", &["dcv.toml:2: state", "`passwort`", "did you mean `password`"]),
+            ("[state]\npath = { planted = 1 }", &["dcv.toml:2: state.path"]),
             ("[route]\n\"example.com\" = 5", &["dcv.toml:2: route.example.com", "a provider's name, or a list"]),
         ];
         for (text, parts) in table {

@@ -3,6 +3,9 @@
 //! What has to be done is decided by [`dcv_core::keeper`]; here is looked at what there is (files, journal, account), the tasks are
 //! carried out, and people are told when they have to act. A pass looks at everything once, with two calls to the CA however long
 //! the inventory is; `dcv run` makes a pass, works on what is due, and sleeps until the next thing is.
+//!
+//! Several of them may share one journal. What another is working on is left to it; that two begin the same is made impossible by
+//! the journal, which is told how many runs of a label there were when it was looked at.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -13,10 +16,10 @@ use std::{
 
 use certcentral::{Client, Moment, OrderId, OrderStatus};
 use dcv_core::{
-    Dcv, Deploy, Outcome, Purpose, Request, RunId,
+    Dcv, Deploy, Error, Outcome, Purpose, Request, RunId,
     certificate::{CERT_FILE, Chain, FULLCHAIN_FILE},
-    journal::{Journal, SqliteJournal, Which},
-    keeper::{self, Act, OrderOfIt, Policy, Present, SoFar, Task, Trouble, Wanted as WantedCertificate},
+    journal::{Journal, JournalError, Which},
+    keeper::{self, Act, Open, OrderOfIt, Policy, Present, SoFar, Task, Trouble, Wanted as WantedCertificate},
     name::DnsName,
     state::{End, Run},
 };
@@ -29,7 +32,7 @@ use crate::{
     args,
     config::{Config, Keep, Kept},
     exit::{Code, Failure, Result},
-    orders,
+    journal, orders,
     request::{Prepared, Wanted, organization_number, out_dir, read_names},
     run::{interruptible, names_of_run},
     show::{CARE, GOOD, Screen},
@@ -49,14 +52,16 @@ pub(crate) struct Inventory {
     pub(crate) tasks: Vec<Task>,
     /// What is there of each certificate.
     pub(crate) present: BTreeMap<String, Present>,
+    /// How many runs of each label the journal had.
+    runs: HashMap<String, u64>,
 }
 
 /// Shows the plan.
 pub(crate) async fn plan(config: &Config, screen: Screen, args: &args::Plan) -> Result<Code> {
     check_labels(config, &args.labels)?;
     let now = Timestamp::now();
-    let journal = crate::run::open_journal(config).await?;
-    let inventory = look(config, &config.client().await?, journal.as_ref(), now).await?;
+    let journal = journal::open_if_any(config).await?;
+    let inventory = look(config, &config.client().await?, journal.as_deref(), now).await?;
     let tasks: Vec<&Task> = inventory.tasks.iter().filter(|task| chosen(&args.labels, &task.label)).collect();
     let rows: Vec<Vec<String>> = tasks
         .iter()
@@ -91,6 +96,7 @@ pub(crate) async fn run(load: impl Fn() -> Result<Config>, screen: Screen, args:
     };
     let mut keeper = Keeper::new(screen, board, args.labels.clone());
     let code = interruptible(keeper.keep(load, args.once)).await;
+    keeper.stop().await;
     code.unwrap_or_else(|| {
         screen.note("stopped; all is in the journal");
         Ok(Code::Interrupted)
@@ -117,6 +123,7 @@ fn check_labels(config: &Config, labels: &[String]) -> Result<()> {
 /// The last run of each label: the open one, and the order of the last one that came to a certificate.
 #[derive(Default)]
 struct Known {
+    runs: u64,
     open: Option<RunId>,
     order: Option<OrderId>,
     /// The runs that have come to a bad end since the last good one.
@@ -125,7 +132,8 @@ struct Known {
 
 impl Known {
     fn so_far(&self) -> SoFar<'_> {
-        SoFar { open: self.open.as_ref(), trouble: self.trouble.as_ref() }
+        let open = self.open.as_ref().map(|run| Open { run, waits: None });
+        SoFar { open, trouble: self.trouble.as_ref() }
     }
 }
 
@@ -133,7 +141,7 @@ impl Known {
 pub(crate) async fn look(
     config: &Config,
     client: &Client,
-    journal: Option<&SqliteJournal>,
+    journal: Option<&dyn Journal>,
     now: Timestamp,
 ) -> Result<Inventory> {
     let mut known: HashMap<String, Known> = HashMap::new();
@@ -143,6 +151,7 @@ pub(crate) async fn look(
             let Some(run) = Run::fold(id.clone(), &entries) else { continue };
             let Some(label) = run.request.label.clone() else { continue };
             let of_label = known.entry(label).or_default();
+            of_label.runs += 1;
             if !run.closed {
                 of_label.open = Some(id);
             }
@@ -160,6 +169,7 @@ pub(crate) async fn look(
             };
         }
     }
+    let runs = known.iter().map(|(label, known)| (label.clone(), known.runs)).collect();
     let policy = Policy { left: config.keep.left, spread: config.keep.spread };
     let mut tasks = Vec::new();
     let mut present = BTreeMap::new();
@@ -194,7 +204,7 @@ pub(crate) async fn look(
         }
     }
     tasks.sort_by_key(|task| (task.at, task.urgency()));
-    Ok(Inventory { tasks, present })
+    Ok(Inventory { tasks, present, runs })
 }
 
 /// All orders of the account, by one list.
@@ -263,14 +273,17 @@ struct Keeper {
     /// Whom people were told of last, so that they are told once.
     told: HashMap<String, String>,
     work: JoinSet<(String, Result<Done>)>,
+    /// Opened once, since what this process holds ends with it.
+    journal: Option<Arc<dyn Journal>>,
 }
 
-/// What came of a task.
-struct Done {
-    /// For people.
-    text: String,
-    /// Who must act, where somebody must.
-    waiting: Option<String>,
+/// What came of a task, in words for people.
+enum Done {
+    Finished(String),
+    /// Who must act, and what for.
+    Waits(String),
+    /// Another worker is at it, or has done it meanwhile.
+    Elsewhere,
 }
 
 impl Keeper {
@@ -284,6 +297,15 @@ impl Keeper {
             held: false,
             told: HashMap::new(),
             work: JoinSet::new(),
+            journal: None,
+        }
+    }
+
+    /// Gives up what is being worked on, so that others can have it.
+    async fn stop(&mut self) {
+        self.work.shutdown().await;
+        if let Some(journal) = &self.journal {
+            journal.settle().await;
         }
     }
 
@@ -330,12 +352,18 @@ impl Keeper {
     async fn pass(&mut self, config: &Arc<Config>, permits: &Arc<Semaphore>) -> Result<()> {
         let now = Timestamp::now();
         let client = config.client().await?;
-        let journal = Arc::new(SqliteJournal::open(config.journal()).await?);
-        let inventory = look(config, &client, Some(&journal), now).await?;
+        let journal = match &self.journal {
+            Some(journal) => Arc::clone(journal),
+            None => Arc::clone(self.journal.insert(journal::open(config).await?)),
+        };
+        let inventory = look(config, &client, Some(&*journal), now).await?;
+        let free: BTreeSet<RunId> = journal.runs(Which::Free).await?.into_iter().collect();
         self.board.planned(&inventory, &client);
         let mut due: Vec<&Task> = inventory.tasks.iter().filter(|task| task.is_due(now)).collect();
         due.retain(|task| chosen(&self.labels, &task.label) && !self.busy.contains(&task.label));
         due.retain(|task| self.failed.get(&task.label).is_none_or(|failed| failed.again <= Instant::now()));
+        // What another worker holds is its business.
+        due.retain(|task| !matches!(&task.act, Act::Resume { run } if !free.contains(run)));
         due.sort_by_key(|task| task.urgency());
         let before = due.len();
         let validating: Vec<String> = due
@@ -368,9 +396,10 @@ impl Keeper {
             let (config, dcv, permits, task) =
                 (Arc::clone(config), Arc::clone(&dcv), Arc::clone(permits), task.clone());
             let listener = Arc::clone(&listener);
+            let earlier = inventory.runs.get(&task.label).copied().unwrap_or(0);
             self.work.spawn(async move {
                 let _permit = permits.acquire().await;
-                let done = Box::pin(carry_out(&config, &dcv, &task)).await;
+                let done = Box::pin(carry_out(&config, &dcv, &task, earlier)).await;
                 drop(listener);
                 (task.label, done)
             });
@@ -379,7 +408,7 @@ impl Keeper {
     }
 
     /// One for all tasks of a pass, so that they share budget, follower and providers.
-    async fn dcv(&self, config: &Config, client: Client, journal: &Arc<SqliteJournal>, due: &[&Task]) -> Result<Dcv> {
+    async fn dcv(&self, config: &Config, client: Client, journal: &Arc<dyn Journal>, due: &[&Task]) -> Result<Dcv> {
         let mut names: Vec<DnsName> = Vec::new();
         let mut overrides: Vec<String> = Vec::new();
         for task in due {
@@ -394,7 +423,7 @@ impl Keeper {
                 None => names.extend(read_names(std::slice::from_ref(&task.label))?),
             }
             if let Act::Resume { run } = &task.act {
-                names.extend(names_of_run(journal, run).await?);
+                names.extend(names_of_run(&**journal, run).await?);
             }
         }
         let dns = config.dns()?;
@@ -403,7 +432,7 @@ impl Keeper {
             .router(router)
             .dns(dns)
             .settings(config.settings(None))
-            .journal(Arc::clone(journal) as Arc<dyn Journal>)
+            .journal(Arc::clone(journal))
             .observer(self.board.observer())
             .build()
             .await?)
@@ -423,8 +452,14 @@ impl Keeper {
             }
         };
         self.busy.remove(&label);
-        let (text, for_people, code) = match done {
-            Ok(Done { text, waiting: None }) => {
+        let (text, code) = match done {
+            Ok(Done::Elsewhere) => {
+                self.failed.remove(&label);
+                self.told.remove(&label);
+                self.board.left(&label, "to another worker");
+                return worst;
+            }
+            Ok(Done::Finished(text)) => {
                 self.failed.remove(&label);
                 self.told.remove(&label);
                 self.board.done(&label, &text);
@@ -434,13 +469,13 @@ impl Keeper {
                 );
                 return worst;
             }
-            Ok(Done { text, waiting: Some(who) }) => (text, who, Code::Waiting),
+            Ok(Done::Waits(text)) => (text, Code::Waiting),
             Err(failure) => {
                 let times = self.failed.get(&label).map_or(0, |failed| failed.times) + 1;
                 let pause =
                     TRY_AGAIN.saturating_mul(2u32.saturating_pow(times.min(11) - 1)).min(Duration::from_secs(86400));
                 self.failed.insert(label.clone(), Failed { times, again: Instant::now() + pause });
-                (failure.message.clone(), failure.message, failure.code)
+                (failure.message, failure.code)
             }
         };
         if code == Code::Waiting {
@@ -455,11 +490,11 @@ impl Keeper {
             ),
             json!({ "result": if code == Code::Waiting { "waiting" } else { "failed" }, "label": label, "text": text }),
         );
-        if self.told.get(&label) != Some(&for_people) {
-            if let Err(why) = notify(keep, &label, code, &for_people).await {
+        if self.told.get(&label) != Some(&text) {
+            if let Err(why) = notify(keep, &label, code, &text).await {
                 self.screen.warn(format!("keep.notify: {why}"));
             }
-            self.told.insert(label, for_people);
+            self.told.insert(label, text);
         }
         crate::run::worse(worst, code)
     }
@@ -493,13 +528,15 @@ async fn notify(keep: &Keep, label: &str, code: Code, text: &str) -> std::result
     }
 }
 
-/// Does one task from its beginning to its end, or until somebody else has to act.
-async fn carry_out(config: &Config, dcv: &Dcv, task: &Task) -> Result<Done> {
+/// Does one task from its beginning to its end, or until somebody else has to act. There were `earlier` runs of its label when it
+/// was decided.
+async fn carry_out(config: &Config, dcv: &Dcv, task: &Task, earlier: u64) -> Result<Done> {
     if let Act::Resume { run } = &task.act {
         return finished(dcv.resume(run).await);
     }
     let mut prepared = prepare(config, dcv, task).await?;
     prepared.request.label = Some(task.label.clone());
+    prepared.request.earlier = Some(earlier);
     prepared.write_key()?;
     let undo = prepared.undo();
     let request = prepared.request.clone();
@@ -521,19 +558,28 @@ async fn began(dcv: &Dcv, request: &Request) -> bool {
 }
 
 fn finished(result: dcv_core::Result<Outcome>) -> Result<Done> {
-    Ok(match result? {
-        Outcome::Waiting(waiting) => Done { text: waiting.to_string(), waiting: Some(waiting.to_string()) },
+    use JournalError::{Begun, Fenced, Held};
+    let outcome = match result {
+        Err(Error::Journal(error @ (Held(_) | Fenced(_) | Begun { .. }))) => {
+            tracing::info!(%error, "left to another worker");
+            return Ok(Done::Elsewhere);
+        }
+        result => result?,
+    };
+    Ok(match outcome {
+        Outcome::Waiting(waiting) => Done::Waits(waiting.to_string()),
         Outcome::Issued(issued) if !issued.left_behind.is_empty() => {
             return Err(Failure::new(
                 Code::LeftBehind,
                 format!("{} proofs could not be taken back", issued.left_behind.len()),
             ));
         }
-        Outcome::Issued(issued) => Done {
-            text: format!("{} until {}", issued.chain.names().join(" "), issued.chain.not_after().strftime("%Y-%m-%d")),
-            waiting: None,
-        },
-        outcome @ Outcome::Validated(_) => Done { text: outcome.to_string(), waiting: None },
+        Outcome::Issued(issued) => Done::Finished(format!(
+            "{} until {}",
+            issued.chain.names().join(" "),
+            issued.chain.not_after().strftime("%Y-%m-%d")
+        )),
+        outcome @ Outcome::Validated(_) => Done::Finished(outcome.to_string()),
     })
 }
 

@@ -10,6 +10,7 @@ mod config;
 mod doctor;
 mod domains;
 mod exit;
+mod journal;
 mod keeper;
 mod manual;
 mod orders;
@@ -120,6 +121,7 @@ fn trace(verbose: u8) {
     let ours = [
         "dcv",
         "dcv_core",
+        "dcv_journal_postgres",
         "dcv_provider",
         "dcv_rfc2136",
         "dcv_powerdns",

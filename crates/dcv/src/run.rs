@@ -1,12 +1,12 @@
 //! `dcv issue`, `resume`, `cancel` and `status`: runs of the core, begun, continued, ended and looked at.
 
-use std::{future::Future, path::Path, time::Duration};
+use std::{future::Future, path::Path, sync::Arc, time::Duration};
 
 use certcentral::{OrderId, OrderStatus};
 use dcv_core::{
     Dcv, Error, Outcome, Purpose, RunId,
     certificate::{CERT_FILE, CHAIN_FILE, FULLCHAIN_FILE, KEY_FILE},
-    journal::{Journal, JournalError, SqliteJournal, Stamped, Which},
+    journal::{Journal, JournalError, Stamped, Which},
     name::DnsName,
     state::{End, Entry, Run},
 };
@@ -19,7 +19,7 @@ use crate::{
     args,
     config::Config,
     exit::{Code, Failure, Result},
-    orders,
+    journal, orders,
     request::{Prepared, Wanted, check_account, discard_key},
     show::{BOLD, GOOD, Progress, Screen},
     webhook,
@@ -104,11 +104,13 @@ pub(crate) async fn carry_out(
         screen.result(lines.join("\n"), json!({ "result": "plan", "purpose": prepared.request.purpose, "plan": plan }));
         return Ok(Code::Done);
     }
-    let dcv = builder.journal_at(config.journal()).build().await?;
+    let journal = journal::open(config).await?;
+    let dcv = builder.journal(Arc::clone(&journal)).build().await?;
     let _listener = webhook::listen(config, &dcv).await?;
     prepared.write_key()?;
     let undo = prepared.undo();
     let result = interruptible(dcv.issue(prepared.request)).await;
+    journal.settle().await;
     progress.end();
     let Some(run) = progress.run() else {
         // Nothing was begun, so nobody will ever want the key.
@@ -125,7 +127,7 @@ pub(crate) async fn carry_out(
 
 /// Goes on with runs where they were left, all at once.
 pub(crate) async fn resume(config: &Config, screen: Screen, args: &args::Resume) -> Result<Code> {
-    let journal = open_journal(config).await?;
+    let journal = journal::open_if_any(config).await?;
     let runs = match &journal {
         Some(journal) if args.all => journal.runs(Which::Open).await?,
         Some(_) => args.runs.clone(),
@@ -137,9 +139,10 @@ pub(crate) async fn resume(config: &Config, screen: Screen, args: &args::Resume)
         return Ok(Code::Done);
     };
     let progress = screen.progress(runs.len() > 1);
-    let dcv = take_up(config, journal, &runs, &args.provider, args.wait, &progress).await?;
+    let dcv = take_up(config, &journal, &runs, &args.provider, args.wait, &progress).await?;
     let _listener = webhook::listen(config, &dcv).await?;
     let results = interruptible(join_all(runs.iter().map(|run| dcv.resume(run)))).await;
+    journal.settle().await;
     progress.end();
     let Some(results) = results else {
         return Err(Failure::new(Code::Interrupted, "all is in the journal; `dcv resume --all` goes on"));
@@ -162,11 +165,12 @@ pub(crate) async fn resume(config: &Config, screen: Screen, args: &args::Resume)
 /// Cancels a run's order and takes its proofs back.
 pub(crate) async fn cancel(config: &Config, screen: Screen, args: &args::Cancel) -> Result<Code> {
     let unknown = || JournalError::Unknown(args.run.clone());
-    let journal = open_journal(config).await?.ok_or_else(unknown)?;
+    let journal = journal::open_if_any(config).await?.ok_or_else(unknown)?;
     let progress = screen.progress(false);
     let runs = std::slice::from_ref(&args.run);
-    let dcv = take_up(config, journal, runs, &args.provider, None, &progress).await?;
+    let dcv = take_up(config, &journal, runs, &args.provider, None, &progress).await?;
     let result = interruptible(dcv.cancel(&args.run, &args.reason)).await;
+    journal.settle().await;
     progress.end();
     match result {
         Some(Ok(())) => {
@@ -183,7 +187,7 @@ pub(crate) async fn cancel(config: &Config, screen: Screen, args: &args::Cancel)
 pub(crate) async fn status(config: &Config, screen: Screen, args: &args::Status) -> Result<Code> {
     let which = if args.all || args.run.is_some() { Which::All } else { Which::Open };
     let mut known: Vec<(Run, Vec<Stamped>)> = Vec::new();
-    if let Some(journal) = open_journal(config).await? {
+    if let Some(journal) = journal::open_if_any(config).await? {
         for id in journal.runs(which).await? {
             let entries = journal.read(&id).await?;
             known.extend(Run::fold(id, &entries).map(|run| (run, entries)));
@@ -216,17 +220,8 @@ pub(crate) async fn status(config: &Config, screen: Screen, args: &args::Status)
 
 // ---- parts
 
-/// The journal, unless there is none yet: looking must not make one.
-pub(crate) async fn open_journal(config: &Config) -> Result<Option<SqliteJournal>> {
-    let path = config.journal();
-    if !path.exists() {
-        return Ok(None);
-    }
-    Ok(Some(SqliteJournal::open(path).await?))
-}
-
 /// The names of a run of the journal.
-pub(crate) async fn names_of_run(journal: &SqliteJournal, id: &RunId) -> Result<Vec<DnsName>> {
+pub(crate) async fn names_of_run(journal: &dyn Journal, id: &RunId) -> Result<Vec<DnsName>> {
     let run = Run::fold(id.clone(), &journal.read(id).await?).ok_or_else(|| JournalError::Unknown(id.clone()))?;
     Ok(run.request.names)
 }
@@ -234,7 +229,7 @@ pub(crate) async fn names_of_run(journal: &SqliteJournal, id: &RunId) -> Result<
 /// Everything that is needed to work on runs of the journal.
 async fn take_up(
     config: &Config,
-    journal: SqliteJournal,
+    journal: &Arc<dyn Journal>,
     runs: &[RunId],
     providers: &[String],
     wait: Option<Duration>,
@@ -242,14 +237,14 @@ async fn take_up(
 ) -> Result<Dcv> {
     let mut names: Vec<DnsName> = Vec::new();
     for id in runs {
-        names.extend(names_of_run(&journal, id).await?);
+        names.extend(names_of_run(&**journal, id).await?);
     }
     let dns: Dns = config.dns()?;
     let router = config.router(&names, providers, &dns).await?;
     Ok(Dcv::builder(config.client().await?)
         .router(router)
         .dns(dns)
-        .journal(std::sync::Arc::new(journal))
+        .journal(Arc::clone(journal))
         .settings(config.settings(wait))
         .observer(progress.observer())
         .build()

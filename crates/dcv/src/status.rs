@@ -69,6 +69,7 @@ enum Stage {
     Waits,
     Failed,
     Done,
+    Left,
 }
 
 impl Stage {
@@ -78,6 +79,7 @@ impl Stage {
             Self::Waits => "waits",
             Self::Failed => "failed",
             Self::Done => "done",
+            Self::Left => "left",
         }
     }
 }
@@ -137,6 +139,11 @@ impl Board {
     pub(crate) fn failed(&self, label: &str, text: &str) {
         self.set(label, Stage::Failed, text);
         self.lock().failed += 1;
+    }
+
+    /// Somebody else does it.
+    pub(crate) fn left(&self, label: &str, text: &str) {
+        self.set(label, Stage::Left, text);
     }
 
     fn set(&self, label: &str, stage: Stage, text: &str) {

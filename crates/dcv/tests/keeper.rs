@@ -2,11 +2,22 @@
 
 mod bench;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bench::{Bench, check_files};
+use dcv_core::{
+    RunId,
+    journal::{Journal, SqliteJournal, conformance::planned},
+};
+use dcv_journal_postgres::PostgresJournal;
+use dcv_tests::postgres::{PASSWORD, Postgres};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use tokio::{
+    io::copy_bidirectional,
+    net::{TcpListener, TcpStream},
+    sync::Barrier,
+};
 
 fn inventory(bench: &Bench, shop: &str, deploy: &str) {
     let text = format!(
@@ -162,4 +173,128 @@ async fn mistakes_in_the_inventory_are_named() {
     }
     let none = bench.run("run --once").await;
     assert!(none.code == 2 && none.stderr.contains("nothing to keep"), "{}", none.all());
+}
+
+// ---- several keepers, one journal
+
+/// Stands before the CA and lets nobody through until two have come: then both have looked at the journal, and neither has begun.
+async fn gate(ca: std::net::SocketAddr) -> std::net::SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("it has one");
+    let both = Arc::new(Barrier::new(2));
+    tokio::spawn(async move {
+        for n in 0.. {
+            let Ok((mut client, _)) = listener.accept().await else { return };
+            let both = Arc::clone(&both);
+            tokio::spawn(async move {
+                if n < 2 {
+                    both.wait().await;
+                }
+                let mut server = TcpStream::connect(ca).await.expect("the CA");
+                let _ = copy_bidirectional(&mut client, &mut server).await;
+            });
+        }
+    });
+    address
+}
+
+/// Writes a configuration with one certificate and this `[state]`.
+fn one_certificate(bench: &Bench, state: &str) {
+    inventory(bench, "\"shop.example.com\"", "");
+    let text = std::fs::read_to_string(bench.path("dcv.toml")).expect("a file");
+    let (shop, _) = text.split_once("[certificate.mail]").expect("the other certificate");
+    let with_state = shop.replace("path = \"state/journal.sqlite\"", state);
+    assert!(with_state.contains(state));
+    bench.write("dcv.toml", &with_state);
+}
+
+async fn one_order_comes_of_two_keepers(state: &str) {
+    let bench = Bench::start().await;
+    one_certificate(&bench, state);
+    let text = std::fs::read_to_string(bench.path("dcv.toml")).expect("a file");
+    let (ca, gate) = (bench.sandbox.address(), gate(bench.sandbox.address()).await);
+    bench.write("dcv.toml", &text.replace(&ca.to_string(), &gate.to_string()));
+
+    let (one, other) = tokio::join!(bench.run("run --once"), bench.run("run --once"));
+    let all = format!("{}\n{}", one.all(), other.all());
+    assert_eq!((one.code, other.code), (0, 0), "{all}");
+    assert_eq!(bench.sandbox.orders(), 1, "one order only: {all}");
+    assert!(one.stderr.contains("shop: order") && other.stderr.contains("shop: order"), "both were about to: {all}");
+    let told = one.stdout.lines().count() + other.stdout.lines().count();
+    assert_eq!(told, 1, "one tells of it, the other is silent: {all}");
+    check_files(&bench.path("shop"), &bench.sandbox.root_pem(), &["shop.example.com"]);
+    assert_eq!(bench.hidden_files("shop"), [""; 0], "no key is left of the one that did not begin");
+    assert_eq!(bench.server.records(), [""; 0], "nothing is left in the zone");
+    let again = bench.run("--json run --once").await;
+    assert!(again.code == 0 && again.stdout.is_empty(), "{}", again.all());
+    assert_eq!(bench.sandbox.orders(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_keepers_of_one_file_place_one_order() {
+    one_order_comes_of_two_keepers("path = \"state/journal.sqlite\"").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_keepers_of_one_database_place_one_order() {
+    let server = Postgres::start();
+    let url = server.url_with_password().replace(&format!(":{PASSWORD}"), "");
+    one_order_comes_of_two_keepers(&format!("journal = \"{url}\"\npassword = \"{PASSWORD}\"")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_worker_holds_is_left_alone_without_a_word() {
+    let bench = Bench::start().await;
+    let server = Postgres::start();
+    let in_file = SqliteJournal::open(bench.path("held.sqlite")).await.expect("it opens");
+    let in_database = PostgresJournal::connect(&server.url()).await.expect("it connects");
+    let journals: [(Arc<dyn Journal>, String); 2] = [
+        (Arc::new(in_file), "path = \"held.sqlite\"".to_owned()),
+        (Arc::new(in_database), format!("journal = \"{}\"", server.url())),
+    ];
+    for (journal, state) in journals {
+        one_certificate(&bench, &state);
+        let run = RunId::new(jiff::Timestamp::now());
+        let lease = journal.begin(&run, &planned(Some("shop"), Some(0))).await.expect("begun");
+        let ran = bench.run("--json run --once").await;
+        assert_eq!((ran.code, ran.stdout.as_str(), ran.stderr.as_str()), (0, "", ""), "{state}");
+        let asked = bench.run(&format!("resume {run}")).await;
+        assert!(asked.code == 6 && asked.stderr.contains("another process"), "{state}: {}", asked.all());
+        drop(lease);
+        journal.settle().await;
+        assert_eq!(acts(&bench.run("--json plan shop").await.last()), [act("shop", "resume", true)], "{state}");
+    }
+    assert_eq!(bench.changes_asked_of_ca(), 0, "nothing was ordered");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_journal_in_a_database_serves_every_command_and_its_password_is_not_shown() {
+    let bench = Bench::start().await;
+    let server = Postgres::start();
+    let without = server.url_with_password().replace(&format!(":{PASSWORD}"), "");
+    one_certificate(&bench, &format!("journal = \"{without}\"\npassword = {{ file = \"secret\" }}"));
+    bench.write("secret", PASSWORD);
+    let issued = bench.run("--json issue a.example.com --out mine").await;
+    assert_eq!(issued.code, 0, "{}", issued.all());
+    let run = issued.last()["run"].as_str().expect("a run").to_owned();
+    let status = bench.run(&format!("-vv status {run}")).await;
+    assert!(status.code == 0 && status.stdout.contains("a.example.com"), "{}", status.all());
+    assert!(!status.all().contains(PASSWORD), "{}", status.all());
+    assert!(!server.psql("SELECT body FROM dcv_entry").expect("entries").contains("PRIVATE KEY"));
+    assert_eq!(server.psql("SELECT count(*) FROM dcv_run WHERE until IS NOT NULL"), Ok("0".to_owned()), "given back");
+    let resumed = bench.run(&format!("resume {run}")).await;
+    assert_eq!(resumed.code, 0, "{}", resumed.all());
+
+    bench.write("secret", "planted-wrong");
+    let refused = bench.run("-vv status").await;
+    assert!(refused.code == 6 && refused.stderr.contains("password authentication failed"), "{}", refused.all());
+    assert!(!refused.all().contains("planted"), "{}", refused.all());
+    one_certificate(&bench, &format!("journal = \"{}\"", server.url_with_password()));
+    assert_eq!(bench.run("status --all").await.code, 0);
+    let mut contradiction = std::fs::read_to_string(bench.path("dcv.toml")).expect("a file");
+    contradiction = contradiction.replace("[state]", "[state]\npath = \"j\"");
+    bench.write("dcv.toml", &contradiction);
+    let refused = bench.run("status").await;
+    assert!(refused.code == 2 && refused.stderr.contains("contradict"), "{}", refused.all());
+    assert!(!refused.all().contains(PASSWORD), "{}", refused.all());
 }

@@ -181,6 +181,15 @@ async fn many_runs_grow_side_by_side(open: &Open<'_>) {
     for run in &runs {
         assert_eq!(numbers(&*journals[0], run).await, (0..25).collect::<Vec<_>>(), "{run}");
     }
+    // Many are read as each alone is, in the order in which they are asked for.
+    let asked: Vec<RunId> = runs.iter().rev().cloned().collect();
+    for (run, read) in asked.iter().zip(journals[1].read_many(&asked).await.expect("read")) {
+        let alone = journals[0].read(run).await.expect("read");
+        assert_eq!(serde_json::to_value(read).expect("JSON"), serde_json::to_value(alone).expect("JSON"), "{run}");
+    }
+    let with_one_more = [&asked[..1], &[new_id()]].concat();
+    assert!(matches!(journals[0].read_many(&with_one_more).await, Err(JournalError::Unknown(_))));
+    assert!(journals[0].read_many(&[]).await.expect("read").is_empty());
 }
 
 async fn a_closed_run_stays_closed(open: &Open<'_>) {
@@ -251,4 +260,13 @@ async fn who_looked_too_early_begins_nothing(open: &Open<'_>) {
     let third = new_id();
     let _lease = one.begin(&third, &planned(Some(label), None)).await.expect("begun");
     refused(one.begin(&new_id(), &planned(Some(label), Some(3))).await, label, &third);
+    // Who has counted too many does not confuse those who come after.
+    let label = "counted-too-many";
+    for (earlier, begun) in [(7, true), (0, false), (1, true), (1, false), (2, true)] {
+        let began = one.begin(&new_id(), &planned(Some(label), Some(earlier))).await;
+        assert_eq!(began.is_ok(), begun, "{earlier}: {began:?}");
+        if let Ok(lease) = began {
+            other.append(&lease, &Entry::Closed).await.expect("appended");
+        }
+    }
 }
