@@ -51,7 +51,7 @@ pub struct Config {
     pub revoke_order_with_last_certificate: bool,
     /// Longest public certificate, in days; the limits of the day hold beside it.
     pub certificate_days: i64,
-    /// How long a validation may be used again, in days.
+    /// How long a validation may be used again, in days; the limits of the day hold beside it.
     pub dcv_reuse_days: i64,
     /// Life of a random value, in days.
     pub random_value_days: i64,

@@ -116,6 +116,11 @@ pub fn sha256(octets: &[u8]) -> String {
     })
 }
 
+/// An error of the loader, which says in its cause what was wrong.
+fn with_cause(error: &libloading::Error) -> String {
+    std::error::Error::source(error).map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
+}
+
 impl Plugin {
     /// Loads a plugin. With `pinned`, its SHA-256, the file is read once, compared, and a private copy of what was read is
     /// loaded, so that nobody can change it in between.
@@ -126,7 +131,8 @@ impl Plugin {
         let name = path.display().to_string();
         let load = |message: String| PluginError::Load { path: name.clone(), message };
         let octets = std::fs::read(path).map_err(|e| load(format!("{e}; check the path")))?;
-        let mut file: PathBuf = path.to_owned();
+        // A bare name would be looked for where the system keeps its libraries: another file than the one that was read.
+        let mut file: PathBuf = std::path::absolute(path).map_err(|e| load(e.to_string()))?;
         let mut private = None;
         if let Some(pinned) = pinned {
             let found = sha256(&octets);
@@ -140,7 +146,7 @@ impl Plugin {
             private = Some(copy);
         }
         // SAFETY: loading a library runs its initialisers. That is what the caller asked for, by naming (and pinning) it.
-        let library = unsafe { libloading::Library::new(&file) }.map_err(|e| load(e.to_string()))?;
+        let library = unsafe { libloading::Library::new(&file) }.map_err(|e| load(with_cause(&e)))?;
         // The mapping stays when the private copy's name goes.
         drop(private);
         // Never unloaded: handles, threads and thread-local destructors of the plugin may outlive every owner we could name.

@@ -10,6 +10,7 @@ use crate::{
     account::Config,
     clock::{days_later, stamp},
     names,
+    validity::longest_reuse,
 };
 
 /// The constructed addresses of a domain.
@@ -82,7 +83,8 @@ impl State {
     pub(crate) fn approve_by_mail(&mut self, link: &str, now: Timestamp, config: &Config) -> Option<String> {
         let mail = self.mails.iter().find(|mail| mail.link == link && mail.expires > now)?.clone();
         let domain = self.domains.get_mut(&mail.domain).filter(|domain| domain.method == DcvMethod::Email)?;
-        domain.proven = Some(Proven { at: now, until: days_later(now, config.dcv_reuse_days), subdomains: true });
+        let until = days_later(now, config.dcv_reuse_days.min(longest_reuse(now)));
+        domain.proven = Some(Proven { at: now, until, subdomains: true });
         domain.reasons.clear();
         self.emit("domain_validated", serde_json::json!({ "domain_id": mail.domain, "domain_name": mail.name }), now);
         for one in self.mails.iter_mut().filter(|one| one.link == link) {
