@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use certcentral::{Client, Contact, DcvScope};
+use certcentral::{Budget, Client, Contact, DcvScope};
 use dcv_core::{
     CnameRule, Method, Placement, Route, Router, Settings, TokenSource, TxtOwner, key::KeyKind, name::DnsName,
     propagation::Policy,
@@ -223,7 +223,7 @@ impl Default for Keep {
             left: 1.0 / 3.0,
             spread: 0.1,
             interval: Duration::from_secs(300),
-            parallel: 4,
+            parallel: 16,
             listen: None,
             token: None,
             notify: Vec::new(),
@@ -347,11 +347,17 @@ impl Config {
 
     /// A client of the account.
     pub(crate) async fn client(&self) -> Result<Client> {
+        self.client_with(Budget::default()).await
+    }
+
+    /// One that shares the account's limits with others.
+    pub(crate) async fn client_with(&self, budget: Budget) -> Result<Client> {
         let key = self.ca.key.read("ca.key").await.map_err(|error| Failure::new(Code::Usage, error.to_string()))?;
         let agent = concat!("dcv/", env!("CARGO_PKG_VERSION"));
         Client::builder(key)
             .base_url(&self.ca.url)
             .user_agent(agent)
+            .budget(budget)
             .build()
             .map_err(|error| Failure::new(Code::Usage, format!("ca: {error}")))
     }

@@ -1,8 +1,9 @@
 //! `dcv plan`, `run` and `import`: the inventory of the configuration, kept valid.
 //!
 //! What has to be done is decided by [`dcv_core::keeper`]; here is looked at what there is (files, journal, account), the tasks are
-//! carried out, and people are told when they have to act. A pass looks at everything once, with two calls to the CA however long
-//! the inventory is; `dcv run` makes a pass, works on what is due, and sleeps until the next thing is.
+//! carried out, and people are told when they have to act. A pass looks at everything once, with a few calls to the CA however long
+//! the inventory is; `dcv run` makes a pass, works on what is due, and sleeps until the next thing is. Runs that wait for people are
+//! nobody's work: one call per tick tells which orders have changed, and only those are taken up again.
 //!
 //! Several of them may share one journal. What another is working on is left to it; that two begin the same is made impossible by
 //! the journal, which is told how many runs of a label there were when it was looked at.
@@ -14,9 +15,9 @@ use std::{
     time::Duration,
 };
 
-use certcentral::{Client, Moment, OrderId, OrderStatus};
+use certcentral::{Budget, Client, Moment, OrderId, OrderStatus};
 use dcv_core::{
-    Dcv, Deploy, Error, Outcome, Purpose, Request, RunId,
+    Actor, Dcv, Deploy, Error, Outcome, Purpose, Request, RunId, Settings, Waiting,
     certificate::{CERT_FILE, Chain, FULLCHAIN_FILE},
     journal::{Journal, JournalError, Which},
     keeper::{self, Act, Open, OrderOfIt, Policy, Present, SoFar, Task, Trouble, Wanted as WantedCertificate},
@@ -44,6 +45,10 @@ use crate::{
 const NOTIFY_DEADLINE: Duration = Duration::from_secs(30);
 /// How long the deploy command may take unless the configuration says.
 const DEPLOY_DEADLINE: Duration = Duration::from_secs(60);
+/// How far the question for changed orders reaches back beyond the last one: the CA may list a change late.
+const OVERLAP: Duration = Duration::from_secs(120);
+/// So many runs are read from the journal at once: their entries are larger than what is kept of them.
+const READ_AT_ONCE: usize = 256;
 /// How soon what has failed is tried again: doubled with each failure, up to a day.
 const TRY_AGAIN: Duration = Duration::from_secs(60);
 
@@ -54,6 +59,28 @@ pub(crate) struct Inventory {
     pub(crate) present: BTreeMap<String, Present>,
     /// How many runs of each label the journal had.
     runs: HashMap<String, u64>,
+    /// Open runs that wait until the CA tells of their orders.
+    parked: HashMap<OrderId, Parked>,
+}
+
+/// A run that waits until the CA tells of its order.
+struct Parked {
+    label: String,
+    waiting: Waiting,
+    since: Timestamp,
+}
+
+impl Parked {
+    /// Whether an order's status is another than that which the run waits in.
+    fn is_news(&self, status: &OrderStatus) -> bool {
+        match status {
+            OrderStatus::NeedsApproval => self.waiting.on != Actor::Approver,
+            OrderStatus::Pending | OrderStatus::Processing | OrderStatus::ReissuePending => {
+                self.waiting.on == Actor::Approver
+            }
+            _ => true,
+        }
+    }
 }
 
 /// Shows the plan.
@@ -61,7 +88,7 @@ pub(crate) async fn plan(config: &Config, screen: Screen, args: &args::Plan) -> 
     check_labels(config, &args.labels)?;
     let now = Timestamp::now();
     let journal = journal::open_if_any(config).await?;
-    let inventory = look(config, &config.client().await?, journal.as_deref(), now).await?;
+    let inventory = look(config, &config.client().await?, journal.as_deref(), &mut Books::default(), now).await?;
     let tasks: Vec<&Task> = inventory.tasks.iter().filter(|task| chosen(&args.labels, &task.label)).collect();
     let rows: Vec<Vec<String>> = tasks
         .iter()
@@ -94,8 +121,8 @@ pub(crate) async fn run(load: impl Fn() -> Result<Config>, screen: Screen, args:
         Some(address) => Some(board.serve(address, &config).await?),
         None => None,
     };
-    let mut keeper = Keeper::new(screen, board, args.labels.clone());
-    let code = interruptible(keeper.keep(load, args.once)).await;
+    let mut keeper = Keeper::new(screen, board, args);
+    let code = interruptible(keeper.keep(load)).await;
     keeper.stop().await;
     code.unwrap_or_else(|| {
         screen.note("stopped; all is in the journal");
@@ -124,7 +151,7 @@ fn check_labels(config: &Config, labels: &[String]) -> Result<()> {
 #[derive(Default)]
 struct Known {
     runs: u64,
-    open: Option<RunId>,
+    open: Option<OpenRun>,
     order: Option<OrderId>,
     /// The runs that have come to a bad end since the last good one.
     trouble: Option<Trouble>,
@@ -132,8 +159,92 @@ struct Known {
 
 impl Known {
     fn so_far(&self) -> SoFar<'_> {
-        let open = self.open.as_ref().map(|run| Open { run, waits: None });
+        let open = self
+            .open
+            .as_ref()
+            .map(|open| Open { run: &open.id, waits: open.waits.as_ref().map(|(_, waiting)| (waiting, open.last)) });
         SoFar { open, trouble: self.trouble.as_ref() }
+    }
+}
+
+/// A run that is not closed.
+struct OpenRun {
+    id: RunId,
+    /// When its last entry was written.
+    last: Timestamp,
+    /// The order of which the CA will tell, and whom the run waits for, where it waits and nothing else is to be done.
+    waits: Option<(OrderId, Waiting)>,
+}
+
+/// What the journal says of one run, as far as it matters here.
+struct Page {
+    label: Option<String>,
+    closed: bool,
+    /// The order that its certificate came from.
+    order: Option<OrderId>,
+    end: Option<String>,
+    last: Timestamp,
+    waits: Option<(OrderId, Waiting)>,
+}
+
+impl From<Run> for Page {
+    fn from(run: Run) -> Self {
+        // Of the request of a reissue or a duplicate the lists of changed orders tell nothing.
+        let told = run.request.purpose.of_order().is_none() || !run.needs_approval;
+        let waits = run.waiting.filter(|waiting| told && waiting.is_for_the_ca_to_tell() && run.shown.is_empty());
+        Self {
+            label: run.request.label,
+            closed: run.closed,
+            order: run.order_id.filter(|_| run.chain.is_some()),
+            end: run.end.map(|end| match end {
+                End::Failed(reason) | End::Canceled(reason) => reason,
+            }),
+            last: run.last,
+            waits: run.order_id.zip(waits).filter(|_| run.certificate_id.is_none() && run.canceling.is_none()),
+        }
+    }
+}
+
+/// The journal as it was read last. Closed runs never change, so they are read once.
+#[derive(Default)]
+pub(crate) struct Books {
+    closed: HashMap<RunId, Page>,
+}
+
+impl Books {
+    /// What is known of each label.
+    async fn read(&mut self, journal: &dyn Journal) -> Result<HashMap<String, Known>> {
+        let ids = journal.runs(Which::All).await?;
+        let new: Vec<RunId> = ids.iter().filter(|id| !self.closed.contains_key(*id)).cloned().collect();
+        let mut open: HashMap<RunId, Page> = HashMap::new();
+        for some in new.chunks(READ_AT_ONCE) {
+            for (id, entries) in some.iter().zip(journal.read_many(some).await?) {
+                let Some(run) = Run::fold(id.clone(), &entries) else { continue };
+                let page = Page::from(run);
+                if page.closed { &mut self.closed } else { &mut open }.insert(id.clone(), page);
+            }
+        }
+        let mut known: HashMap<String, Known> = HashMap::new();
+        for id in ids {
+            let Some(page) = self.closed.get(&id).or_else(|| open.get(&id)) else { continue };
+            let Some(label) = page.label.clone() else { continue };
+            let of_label = known.entry(label).or_default();
+            of_label.runs += 1;
+            if !page.closed {
+                of_label.open = Some(OpenRun { id, last: page.last, waits: page.waits.clone() });
+            }
+            of_label.order = page.order.or(of_label.order);
+            of_label.trouble = match (&page.end, of_label.trouble.take()) {
+                (Some(reason), before) => Some(Trouble {
+                    at: page.last,
+                    times: before.map_or(0, |before| before.times) + 1,
+                    reason: reason.clone(),
+                }),
+                (None, before) if !page.closed => before,
+                (None, _) => None,
+            };
+        }
+        Ok(known)
     }
 }
 
@@ -142,33 +253,19 @@ pub(crate) async fn look(
     config: &Config,
     client: &Client,
     journal: Option<&dyn Journal>,
+    books: &mut Books,
     now: Timestamp,
 ) -> Result<Inventory> {
-    let mut known: HashMap<String, Known> = HashMap::new();
-    if let Some(journal) = journal {
-        for id in journal.runs(Which::All).await? {
-            let entries = journal.read(&id).await?;
-            let Some(run) = Run::fold(id.clone(), &entries) else { continue };
-            let Some(label) = run.request.label.clone() else { continue };
-            let of_label = known.entry(label).or_default();
-            of_label.runs += 1;
-            if !run.closed {
-                of_label.open = Some(id);
-            }
-            if run.chain.is_some() {
-                of_label.order = run.order_id.or(of_label.order);
-            }
-            of_label.trouble = match (&run.end, of_label.trouble.take(), entries.last()) {
-                (Some(End::Failed(reason) | End::Canceled(reason)), before, Some(last)) => Some(Trouble {
-                    at: last.at,
-                    times: before.map_or(0, |before| before.times) + 1,
-                    reason: reason.clone(),
-                }),
-                (_, before, _) if !run.closed => before,
-                _ => None,
-            };
-        }
-    }
+    let mut known = match journal {
+        Some(journal) => books.read(journal).await?,
+        None => HashMap::new(),
+    };
+    let waits = |(label, known): (&String, &Known)| {
+        let open = known.open.as_ref()?;
+        let (order, waiting) = open.waits.clone()?;
+        Some((order, Parked { label: label.clone(), waiting, since: open.last }))
+    };
+    let parked = known.iter().filter_map(waits).collect();
     let runs = known.iter().map(|(label, known)| (label.clone(), known.runs)).collect();
     let policy = Policy { left: config.keep.left, spread: config.keep.spread };
     let mut tasks = Vec::new();
@@ -204,7 +301,7 @@ pub(crate) async fn look(
         }
     }
     tasks.sort_by_key(|task| (task.at, task.urgency()));
-    Ok(Inventory { tasks, present, runs })
+    Ok(Inventory { tasks, present, runs, parked })
 }
 
 /// All orders of the account, by one list.
@@ -265,6 +362,8 @@ struct Keeper {
     screen: Screen,
     board: Board,
     labels: Vec<String>,
+    /// Whether it ends when nothing is left to do.
+    once: bool,
     /// What is being worked on.
     busy: BTreeSet<String>,
     failed: HashMap<String, Failed>,
@@ -275,6 +374,19 @@ struct Keeper {
     work: JoinSet<(String, Result<Done>)>,
     /// Opened once, since what this process holds ends with it.
     journal: Option<Arc<dyn Journal>>,
+    books: Books,
+    /// One for the life of this process: the account's limits do not begin anew with each pass.
+    budget: Budget,
+    /// That of the last pass, by which the next one follows orders.
+    last: Option<Arc<Dcv>>,
+    /// Runs that wait until the CA tells of their orders.
+    parked: HashMap<OrderId, Parked>,
+    /// Until when the changes of orders are known.
+    known_until: Option<Timestamp>,
+    /// Labels of runs of whose orders something has been heard.
+    heard: BTreeSet<String>,
+    /// Whether somebody is waited for of whom nothing has been heard.
+    waits: bool,
 }
 
 /// What came of a task, in words for people.
@@ -287,17 +399,25 @@ enum Done {
 }
 
 impl Keeper {
-    fn new(screen: Screen, board: Board, labels: Vec<String>) -> Self {
+    fn new(screen: Screen, board: Board, args: &args::Run) -> Self {
         Self {
             screen,
             board,
-            labels,
+            labels: args.labels.clone(),
+            once: args.once,
             busy: BTreeSet::new(),
             failed: HashMap::new(),
             held: false,
             told: HashMap::new(),
             work: JoinSet::new(),
             journal: None,
+            books: Books::default(),
+            budget: Budget::default(),
+            last: None,
+            parked: HashMap::new(),
+            known_until: None,
+            heard: BTreeSet::new(),
+            waits: false,
         }
     }
 
@@ -309,9 +429,54 @@ impl Keeper {
         }
     }
 
-    async fn keep(&mut self, load: impl Fn() -> Result<Config>, once: bool) -> Result<Code> {
+    /// Who runs once wants to hear of what waits, too, though there is nothing to do.
+    fn tell_who_is_waited_for(&mut self, inventory: &Inventory, heard: &BTreeSet<String>, now: Timestamp) {
+        let due = |label: &String| inventory.tasks.iter().any(|task| task.label == *label && task.is_due(now));
+        let mut silent: Vec<&Parked> = self
+            .parked
+            .values()
+            .filter(|parked| {
+                chosen(&self.labels, &parked.label) && !heard.contains(&parked.label) && !due(&parked.label)
+            })
+            .collect();
+        silent.sort_by_key(|parked| &parked.label);
+        self.waits = !silent.is_empty();
+        for Parked { label, waiting, .. } in silent {
+            self.screen.result(
+                format!("{} {label}: {waiting}", self.screen.on_out(CARE, "waits:")),
+                json!({ "result": "waiting", "label": label, "text": waiting.to_string() }),
+            );
+        }
+    }
+
+    /// Asks which orders have changed since it was asked last, with one call for all that wait, and notes whose runs can go on.
+    async fn listen(&mut self, config: &Config) {
+        let Some(oldest) = self.parked.values().map(|parked| parked.since).min() else { return };
+        let now = Timestamp::now();
+        let since = self.known_until.map_or(oldest, |known| known.max(oldest));
+        let window = Duration::try_from(now.duration_since(since)).unwrap_or_default() + OVERLAP;
+        let budget = self.budget.clone();
+        let changes = async { Ok::<_, Failure>(config.client_with(budget).await?.status_changes(window).await?) };
+        match changes.await {
+            Ok(changes) => {
+                let of_ours = |change: &certcentral::StatusChange| {
+                    let parked = self.parked.get(&change.order_id)?;
+                    parked.is_news(&change.status).then(|| parked.label.clone())
+                };
+                let heard: Vec<String> = changes.iter().filter_map(of_ours).collect();
+                self.heard.extend(heard);
+                self.known_until = Some(now);
+            }
+            // The next tick asks again, for a longer time.
+            Err(failure) => self.screen.warn(format!("which orders have changed is not known: {}", failure.message)),
+        }
+    }
+
+    async fn keep(&mut self, load: impl Fn() -> Result<Config>) -> Result<Code> {
+        let once = self.once;
         let mut config = Arc::new(load()?);
         let mut worst = Code::Done;
+        let waiting = |keeper: &Self, worst| if keeper.waits { crate::run::worse(worst, Code::Waiting) } else { worst };
         let permits = Arc::new(Semaphore::new(config.keep.parallel));
         loop {
             let passed = self.pass(&config, &permits).await;
@@ -325,6 +490,8 @@ impl Keeper {
             let interval = config.keep.interval;
             let next = tokio::time::sleep(interval);
             tokio::pin!(next);
+            let mut ticks = tokio::time::interval(Settings::default().tick);
+            ticks.reset();
             loop {
                 tokio::select! {
                     Some(ended) = self.work.join_next() => {
@@ -333,11 +500,17 @@ impl Keeper {
                             break;
                         }
                         if once && self.work.is_empty() {
-                            return Ok(worst);
+                            return Ok(waiting(self, worst));
                         }
                     }
                     () = &mut next, if !once => break,
-                    else => return Ok(worst),
+                    _ = ticks.tick(), if !once && !self.parked.is_empty() => {
+                        self.listen(&config).await;
+                        if !self.heard.is_empty() {
+                            break;
+                        }
+                    }
+                    else => return Ok(waiting(self, worst)),
                 }
             }
             // A changed file is read again; a broken one does not stop what runs.
@@ -351,15 +524,25 @@ impl Keeper {
     /// Looks once, and begins what is due.
     async fn pass(&mut self, config: &Arc<Config>, permits: &Arc<Semaphore>) -> Result<()> {
         let now = Timestamp::now();
-        let client = config.client().await?;
+        let client = config.client_with(self.budget.clone()).await?;
         let journal = match &self.journal {
             Some(journal) => Arc::clone(journal),
             None => Arc::clone(self.journal.insert(journal::open(config).await?)),
         };
-        let inventory = look(config, &client, Some(&*journal), now).await?;
+        let mut inventory = look(config, &client, Some(&*journal), &mut self.books, now).await?;
+        self.parked = std::mem::take(&mut inventory.parked);
+        for parked in self.parked.values() {
+            self.board.parked(&parked.label, &parked.waiting.to_string());
+        }
+        self.listen(config).await;
         let free: BTreeSet<RunId> = journal.runs(Which::Free).await?.into_iter().collect();
         self.board.planned(&inventory, &client);
-        let mut due: Vec<&Task> = inventory.tasks.iter().filter(|task| task.is_due(now)).collect();
+        let heard = std::mem::take(&mut self.heard);
+        if self.once {
+            self.tell_who_is_waited_for(&inventory, &heard, now);
+        }
+        let mut due: Vec<&Task> =
+            inventory.tasks.iter().filter(|task| task.is_due(now) || heard.contains(&task.label)).collect();
         due.retain(|task| chosen(&self.labels, &task.label) && !self.busy.contains(&task.label));
         due.retain(|task| self.failed.get(&task.label).is_none_or(|failed| failed.again <= Instant::now()));
         // What another worker holds is its business.
@@ -388,6 +571,7 @@ impl Keeper {
             return Ok(());
         }
         let dcv = Arc::new(self.dcv(config, client, &journal, &due).await?);
+        self.last = Some(Arc::clone(&dcv));
         let listener = Arc::new(webhook::listen(config, &dcv).await?);
         for task in due {
             self.screen.note(format!("{}: {} ({})", task.label, task.act.word(), task.why));
@@ -428,14 +612,18 @@ impl Keeper {
         }
         let dns = config.dns()?;
         let router = config.router(&names, &overrides, &dns).await?;
-        Ok(Dcv::builder(client)
+        // Nobody holds a place in the queue while people take their time.
+        let people = if self.once { Duration::MAX } else { Duration::ZERO };
+        let mut builder = Dcv::builder(client)
             .router(router)
             .dns(dns)
-            .settings(config.settings(None))
+            .settings(Settings { people, ..config.settings(None) })
             .journal(Arc::clone(journal))
-            .observer(self.board.observer())
-            .build()
-            .await?)
+            .observer(self.board.observer());
+        if let Some(last) = &self.last {
+            builder = builder.beside(last);
+        }
+        Ok(builder.build().await?)
     }
 
     async fn ended(

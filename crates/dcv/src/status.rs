@@ -135,6 +135,12 @@ impl Board {
         self.lock().waited += 1;
     }
 
+    /// Somebody else has to act, as is known from before.
+    pub(crate) fn parked(&self, label: &str, text: &str) {
+        let mut shared = self.lock();
+        shared.states.entry(label.to_owned()).or_insert_with(|| (Stage::Waits, text.to_owned()));
+    }
+
     /// Something has failed.
     pub(crate) fn failed(&self, label: &str, text: &str) {
         self.set(label, Stage::Failed, text);

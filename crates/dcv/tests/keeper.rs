@@ -298,3 +298,35 @@ async fn a_journal_in_a_database_serves_every_command_and_its_password_is_not_sh
     assert!(refused.code == 2 && refused.stderr.contains("contradict"), "{}", refused.all());
     assert!(!refused.all().contains(PASSWORD), "{}", refused.all());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn runs_that_wait_for_people_are_left_alone_until_the_ca_tells() {
+    let bench = Bench::with(|config| config.approval = certcentral_sandbox::account::Approval::Required).await;
+    let text = bench.configuration().replace("[defaults]\n", "[defaults]\nwait = \"1s\"\n");
+    assert!(text.contains("wait ="), "{text}");
+    bench.write("dcv.toml", &format!("{text}[certificate.shop]\nnames = [\"shop.example.com\"]\nout = \"shop\"\n"));
+    let ran = bench.run("--json run --once").await;
+    assert_eq!(ran.code, 5, "{}", ran.all());
+
+    // Nothing is asked about the order itself.
+    let before = bench.sandbox.requests_seen().len();
+    let ran = bench.run("--json run --once").await;
+    assert_eq!(ran.code, 5, "{}", ran.all());
+    assert_eq!(ran.last()["result"], "waiting", "{}", ran.all());
+    assert!(ran.last()["text"].as_str().is_some_and(|text| text.contains("has to be approved")), "{}", ran.all());
+    let asked: Vec<String> =
+        bench.sandbox.requests_seen()[before..].iter().map(|seen| format!("{} {}", seen.method, seen.path)).collect();
+    assert_eq!(asked.len(), 2, "{asked:?}");
+    assert!(asked[0].starts_with("GET /services/v2/order/certificate?"), "{asked:?}");
+    assert!(asked[1].contains("/order/certificate/status-changes?"), "{asked:?}");
+    let plan = bench.run("--json plan").await.last();
+    assert_eq!(acts(&plan), [act("shop", "resume", false)], "{plan}");
+
+    let client = bench.client();
+    let pending = client.requests(Some(&certcentral::RequestStatus::Pending)).await.expect("listed");
+    client.set_request_status(pending[0].id, &certcentral::RequestStatus::Approved, "fine").await.expect("approved");
+    let ran = bench.run("--json run --once").await;
+    assert_eq!(ran.code, 0, "{}", ran.all());
+    check_files(&bench.path("shop"), &bench.sandbox.root_pem(), &["shop.example.com"]);
+    assert_eq!(bench.sandbox.orders(), 1);
+}
