@@ -172,8 +172,16 @@ impl Error {
 }
 
 fn render(errors: &[ApiError]) -> String {
-    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
-    errors.iter().map(|error| format!(" {}: {}", error.code, words(&error.message))).collect::<Vec<_>>().join(";")
+    // Control characters part words, as blanks do.
+    let words = |text: &str| -> String {
+        let parts = text.split(|c: char| c.is_whitespace() || c.is_control());
+        parts.filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
+    };
+    errors
+        .iter()
+        .map(|error| format!(" {}: {}", words(error.code.as_str()), words(&error.message)))
+        .collect::<Vec<_>>()
+        .join(";")
 }
 
 /// What a person can do about the codes that are documented.

@@ -41,6 +41,8 @@ use rustls::{
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
+use crate::key::printable;
+
 /// How much of a file the CA reads (its open validator).
 const FILE_READ_LIMIT: usize = 5000;
 
@@ -485,7 +487,7 @@ fn record_type(proof: &Proof) -> RecordType {
 }
 
 /// What an authority's answer is worth.
-fn judge(proof: &Proof, owner: &str, answer: Result<&Answer, &DnsError>) -> Sight {
+pub(crate) fn judge(proof: &Proof, owner: &str, answer: Result<&Answer, &DnsError>) -> Sight {
     match answer {
         Ok(answer) if !answer.is_authoritative() => Sight::Lame(format!("is no authority for {owner}")),
         Ok(answer) => match proof {
@@ -507,7 +509,7 @@ fn judge_failure(error: &DnsError) -> Sight {
 }
 
 /// What a resolver's answer is worth: it follows aliases, and keeps what it has until its time is over.
-fn judge_resolved(proof: &Proof, answer: Result<&Answer, &DnsError>) -> Sight {
+pub(crate) fn judge_resolved(proof: &Proof, answer: Result<&Answer, &DnsError>) -> Sight {
     let answer = match answer {
         Ok(answer) => answer,
         Err(error) => return judge_failure(error),
@@ -535,7 +537,7 @@ fn judge_texts(value: &str, texts: &[Vec<String>]) -> Sight {
     if texts.iter().flatten().any(|part| part.contains(value)) {
         return Sight::Shows;
     }
-    Sight::Lacks(texts.iter().map(|parts| format!("\"{}\"", parts.join("\" \""))).collect())
+    Sight::Lacks(texts.iter().map(|parts| printable(&format!("\"{}\"", parts.join("\" \"")))).collect())
 }
 
 /// The case counts: a server that changes it breaks values that have one.
@@ -626,7 +628,11 @@ async fn fetch(scheme: &str, host: &str, server: SocketAddr, path: &str, value: 
 /// The CA finds a value that lies wholly in what it reads, whatever stands around it.
 fn judge_body(value: &str, body: &str) -> Sight {
     let read: String = body.chars().take(FILE_READ_LIMIT).collect();
-    if read.contains(value) { Sight::Shows } else { Sight::Lacks(vec![read.chars().take(80).collect()]) }
+    if read.contains(value) {
+        Sight::Shows
+    } else {
+        Sight::Lacks(vec![printable(&read.chars().take(80).collect::<String>())])
+    }
 }
 
 /// What went wrong in the end: the outer errors say only that something did.
