@@ -253,6 +253,25 @@ fn router(shared: Arc<Shared>) -> Router {
     Router::new().nest(PREFIX, services).nest("/sandbox", control::router()).fallback(no_route).with_state(shared)
 }
 
+/// The answer to one call, without a connection: status and body. Nothing for what is no HTTP.
+pub(crate) async fn answer(
+    shared: &Arc<Shared>,
+    key: &str,
+    method: &str,
+    path: &str,
+    body: Vec<u8>,
+) -> Option<(u16, Vec<u8>)> {
+    let peer = Peer { address: SocketAddr::from(([127, 0, 0, 1], 1)), cut: Arc::default() };
+    let request = Request::builder().method(method).uri(format!("{PREFIX}{path}"));
+    let request = request.header("x-dc-devkey", key).header(header::CONTENT_TYPE, "application/json");
+    let mut request = request.body(body.into()).ok()?;
+    request.extensions_mut().insert(ConnectInfo(peer));
+    let response = router(Arc::clone(shared)).oneshot(without_final_slash(request)).await.ok()?;
+    let status = response.status().as_u16();
+    let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.ok()?;
+    Some((status, body.to_vec()))
+}
+
 async fn no_route() -> ApiError {
     not_found("route")
 }

@@ -392,6 +392,43 @@ impl Shared {
     }
 }
 
+/// One message to a server of its own: it answers with a message, to that one, or not at all, and its zone keeps its top.
+pub(crate) fn answer_once(message: &[u8], client: SocketAddr) {
+    let Ok(request) = Request::from_bytes(message.to_vec(), client, Protocol::Udp) else { return };
+    let origin = name("example.com").expect("a name");
+    let zone = Zone::new(&origin, client.ip(), Some(Ipv4Addr::LOCALHOST));
+    let shared = Shared {
+        zones: RwLock::new(BTreeMap::from([(LowerName::new(&origin), zone)])),
+        // A key that nobody has.
+        signer: TSigner::new(vec![7; 32], TsigAlgorithm::HmacSha256, origin.clone(), FUDGE).ok(),
+        queries: AtomicU64::new(0),
+        updates: AtomicU64::new(0),
+    };
+    assert!(!matches!(shared.authenticate(&request, 1_790_000_000), Signature::Good), "signed by nobody");
+    let reply = match request.metadata.op_code {
+        OpCode::Query => shared.query(&request),
+        OpCode::Update => shared.update(&request).into(),
+        _ => return,
+    };
+    let mut metadata = Metadata::response_from_request(&request.metadata);
+    metadata.response_code = reply.code;
+    let builder = MessageResponseBuilder::from_message_request(&request);
+    let mut bytes = Vec::new();
+    let mut encoder = BinEncoder::new(&mut bytes);
+    encoder.set_max_size(u16::MAX);
+    // An answer that is too long is cut; anything else that is not written is not sent.
+    if builder.build(metadata, &reply.answers, &reply.authorities, [], []).destructive_emit(&mut encoder).is_ok() {
+        let answer = hickory_proto::op::Message::from_vec(&bytes).expect("it answers with a message");
+        assert_eq!(answer.metadata.id, request.metadata.id);
+    }
+    let zones = shared.zones.read().expect("no panic while held");
+    for zone in zones.values() {
+        let asked = |kind| matches!(zone.answer(&origin, kind), Outcome::Records(records) if !records.is_empty());
+        assert!(asked(RecordType::SOA) && asked(RecordType::NS), "the zone has lost its top");
+        let _ = (zone.soa(), zone.added());
+    }
+}
+
 /// The zone with the longest name that holds `name`.
 fn zone_of<'z>(zones: &'z BTreeMap<LowerName, Zone>, name: &Name) -> Option<&'z Zone> {
     let mut at = LowerName::new(name);

@@ -27,6 +27,8 @@ pub mod ca;
 pub mod clock;
 pub mod dns;
 pub mod faults;
+#[doc(hidden)]
+pub mod fuzz;
 mod hooks;
 pub mod limits;
 mod names;
@@ -95,33 +97,10 @@ impl Sandbox {
             }
             None => (None, State::default()),
         };
-        let clock = Clock::with_offset(state.clock_offset).hurried(config.speed);
-        if let Some(now) = config.now.filter(|_| state.clock_offset == 0) {
-            clock.advance(now.as_second() - Timestamp::now().as_second());
-        }
-        let authority = match &config.state_dir {
-            Some(dir) => ca::Authority::load_or_create(dir, clock.now()),
-            None => ca::Authority::generate(clock.now()),
-        };
-        let authority = authority.map_err(|error| Error::Authority(error.to_string()))?;
-        let validator = va::Validator::new(config.va.clone()).map_err(|error| Error::Validation(error.to_string()))?;
-        let faults = faults::Faults::new(config.faults.clone()).map_err(Error::Fault)?;
         let listen = |source| Error::Listen { address: config.listen, source };
         let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
-        let shared = Arc::new(Shared {
-            state: Mutex::new(state.prepare(&config)),
-            clock,
-            store,
-            authority,
-            validator,
-            limiter: limits::Limiter::new(config.rate.clone()),
-            faults,
-            seen: Mutex::default(),
-            control: format!("{}://{address}/sandbox", if config.tls { "https" } else { "http" }),
-            wake: tokio::sync::Notify::new(),
-            config,
-        });
+        let shared = Arc::new(assemble(config, store, state, address)?);
         let (stop, stopped) = oneshot::channel::<()>();
         let tls = if shared.config.tls {
             let config = shared.authority.server(address.ip(), shared.clock.now());
@@ -202,6 +181,33 @@ impl Sandbox {
         }
         self.shared.save().await;
     }
+}
+
+/// Everything but the listener, for one at this address.
+fn assemble(config: Config, store: Option<Store>, state: State, address: SocketAddr) -> Result<Shared, Error> {
+    let clock = Clock::with_offset(state.clock_offset).hurried(config.speed);
+    if let Some(now) = config.now.filter(|_| state.clock_offset == 0) {
+        clock.advance(now.as_second() - Timestamp::now().as_second());
+    }
+    let authority = match &config.state_dir {
+        Some(dir) => ca::Authority::load_or_create(dir, clock.now()),
+        None => ca::Authority::generate(clock.now()),
+    };
+    let authority = authority.map_err(|error| Error::Authority(error.to_string()))?;
+    let validator = va::Validator::new(config.va.clone()).map_err(|error| Error::Validation(error.to_string()))?;
+    Ok(Shared {
+        state: Mutex::new(state.prepare(&config)),
+        clock,
+        store,
+        authority,
+        validator,
+        limiter: limits::Limiter::new(config.rate.clone()),
+        faults: faults::Faults::new(config.faults.clone()).map_err(Error::Fault)?,
+        seen: Mutex::default(),
+        control: format!("{}://{address}/sandbox", if config.tls { "https" } else { "http" }),
+        wake: tokio::sync::Notify::new(),
+        config,
+    })
 }
 
 impl Drop for Sandbox {

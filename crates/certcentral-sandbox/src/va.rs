@@ -62,6 +62,13 @@ pub struct Config {
     pub redirects: Redirects,
 }
 
+/// For the fuzz targets: an answer from the wire, and what is made of it.
+pub(crate) fn read_once(message: &[u8]) {
+    if let Some(records) = query::read_once(message) {
+        caa::read_once(&records);
+    }
+}
+
 impl Default for Config {
     /// A primary and four remote perspectives that all ask `127.0.0.1:53`, today's CNAME rule, the usual ports.
     fn default() -> Self {

@@ -455,7 +455,7 @@ impl Client {
 }
 
 /// `Retry-After`: seconds, or an HTTP date.
-fn retry_after(value: &header::HeaderValue, now: Timestamp) -> Option<Duration> {
+pub(crate) fn retry_after(value: &header::HeaderValue, now: Timestamp) -> Option<Duration> {
     let text = value.to_str().ok()?.trim();
     let wait = if let Ok(seconds) = text.parse() {
         Duration::from_secs(seconds)

@@ -172,9 +172,17 @@ impl Error {
 }
 
 fn render(errors: &[ApiError]) -> String {
-    // Without a final dot: what can be done about it follows in the same line.
-    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ").trim_end_matches('.').to_owned();
-    errors.iter().map(|error| format!(" {}: {}", error.code, words(&error.message))).collect::<Vec<_>>().join(";")
+    // Control characters part words, as blanks do; without a final dot, for what can be done about it follows in the same line.
+    let words = |text: &str| -> String {
+        let parts = text.split(|c: char| c.is_whitespace() || c.is_control());
+        let words = parts.filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
+        words.trim_end_matches('.').to_owned()
+    };
+    errors
+        .iter()
+        .map(|error| format!(" {}: {}", words(error.code.as_str()), words(&error.message)))
+        .collect::<Vec<_>>()
+        .join(";")
 }
 
 /// What a person can do about the codes that are documented.

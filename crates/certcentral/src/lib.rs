@@ -26,6 +26,8 @@
 mod budget;
 mod client;
 mod error;
+#[doc(hidden)]
+pub mod fuzz;
 mod lenient;
 mod types;
 

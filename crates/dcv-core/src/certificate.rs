@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use x509_parser::{certificate::X509Certificate, error::X509Error, extensions::GeneralName, prelude::FromDer};
 
 use crate::{
-    key::{Csr, PrivateKey, encode, files},
+    key::{Csr, PrivateKey, encode, fault, files, printable},
     name::DnsName,
 };
 
@@ -116,7 +116,7 @@ impl Chain {
         if pem.starts_with(b"PK") {
             return Err(ChainError::NotPem("it is a ZIP archive".to_owned()));
         }
-        let blocks = pem::parse_many(pem).map_err(|e| ChainError::NotPem(e.to_string()))?;
+        let blocks = pem::parse_many(pem).map_err(|e| ChainError::NotPem(fault(&e).to_owned()))?;
         let ders: Vec<&[u8]> = blocks
             .iter()
             .filter(|block| matches!(block.tag(), "CERTIFICATE" | "X509 CERTIFICATE"))
@@ -301,8 +301,8 @@ impl Certificate {
             der: der.to_vec(),
             subject: parsed.subject().as_raw().to_vec(),
             issuer: parsed.issuer().as_raw().to_vec(),
-            subject_text: parsed.subject().to_string(),
-            issuer_text: parsed.issuer().to_string(),
+            subject_text: printable(&parsed.subject().to_string()),
+            issuer_text: printable(&parsed.issuer().to_string()),
             is_ca: parsed.is_ca(),
             // The sign octet is not part of the number.
             serial: hex(serial.strip_prefix(&[0]).filter(|rest| !rest.is_empty()).unwrap_or(serial)),
@@ -358,7 +358,7 @@ fn take_leaf(pool: &mut Vec<Certificate>) -> Result<Certificate, ChainError> {
 
 fn dns_name(name: &GeneralName<'_>) -> Option<String> {
     match name {
-        GeneralName::DNSName(dns) => Some(dns.to_ascii_lowercase()),
+        GeneralName::DNSName(dns) => Some(printable(&dns.to_ascii_lowercase())),
         _ => None,
     }
 }

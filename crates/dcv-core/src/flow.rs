@@ -38,6 +38,9 @@ const READ_AT_ONCE: usize = 256;
 /// Stands in for a random value before there is one.
 const PLACEHOLDER_VALUE: &str = "dcv-preflight-placeholder-value";
 
+/// How long a provider may make us wait before it is called again.
+const LONGEST_PAUSE: Duration = Duration::from_secs(600);
+
 /// How patient the flow is.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -472,7 +475,8 @@ impl Inner {
             let wait = match error.retry {
                 Retry::No => return Err(error),
                 Retry::Yes => jittered(Duration::from_millis(500) * 2u32.saturating_pow(attempt - 1)),
-                Retry::After(wait) => wait,
+                // Whoever asks for a year is not waited for that long.
+                Retry::After(wait) => wait.min(LONGEST_PAUSE),
             };
             // A preflight answers a person who is waiting, and nothing is at stake yet.
             if attempt >= self.settings.provider_attempts || matches!(verb, Verb::Preflight) {

@@ -244,7 +244,7 @@ impl PrivateKey {
             return Err(other_pem(EXPECTED, &blocks));
         };
         let block = blocks.swap_remove(at);
-        let tag = block.tag().to_owned();
+        let tag = label(&block).to_owned();
         if tag == "ENCRYPTED PRIVATE KEY" || block.headers().get("DEK-Info").is_some() {
             return Err(KeyError::Encrypted);
         }
@@ -563,7 +563,9 @@ fn names_in(csr: &X509CertificationRequest<'_>) -> Vec<String> {
         _ => None,
     });
     let san = san.flatten().filter_map(|name| match name {
-        GeneralName::DNSName(dns) => Some(DnsName::parse(dns).map_or_else(|_| dns.to_ascii_lowercase(), String::from)),
+        GeneralName::DNSName(dns) => {
+            Some(DnsName::parse(dns).map_or_else(|_| printable(&dns.to_ascii_lowercase()), String::from))
+        }
         GeneralName::IPAddress(octets) => Some(match octets.len() {
             4 => <[u8; 4]>::try_from(*octets).ok().map(|v4| std::net::IpAddr::from(v4).to_string()),
             _ => <[u8; 16]>::try_from(*octets).ok().map(|v6| std::net::IpAddr::from(v6).to_string()),
@@ -594,13 +596,46 @@ fn unusable(why: impl fmt::Display) -> KeyError {
 }
 
 fn not_pem(expected: &'static str, error: &pem::PemError) -> KeyError {
-    KeyError::NotExpected { expected, found: format!("the PEM is damaged: {error}; copy all of it anew") }
+    KeyError::NotExpected { expected, found: format!("the PEM is damaged: {}; copy all of it anew", fault(error)) }
+}
+
+/// What is wrong with a PEM, without a piece of it: where a line is broken, what the parser takes for a label is the key.
+pub(crate) fn fault(error: &pem::PemError) -> &'static str {
+    match error {
+        pem::PemError::MismatchedTags(..) => "its END line does not fit its BEGIN line",
+        pem::PemError::MissingBeginTag => "there is no BEGIN line",
+        pem::PemError::MissingEndTag => "there is no END line",
+        pem::PemError::MissingData => "there is nothing between its lines",
+        pem::PemError::InvalidData(_) => "it is not Base64",
+        pem::PemError::InvalidHeader(_) => "a header line is broken",
+        pem::PemError::NotUtf8(_) => "it is no text",
+        pem::PemError::MalformedFraming => "its BEGIN or END line is broken",
+    }
+}
+
+/// A text of a certificate or request, for errors: control characters by their numbers.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars().fold(String::with_capacity(text.len()), |mut shown, c| {
+        if c.is_control() {
+            shown.extend(c.escape_default())
+        } else {
+            shown.push(c)
+        }
+        shown
+    })
+}
+
+/// A block's label, if it is one that anybody would write.
+fn label(block: &Pem) -> &str {
+    let tag = block.tag();
+    let is_label = tag.len() <= 40 && tag.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b' ');
+    if is_label { tag } else { "something else" }
 }
 
 fn other_pem(expected: &'static str, blocks: &[Pem]) -> KeyError {
     let found = match blocks.first() {
         None => "there is no -----BEGIN line; convert DER with openssl (-inform DER -outform PEM)".to_owned(),
-        Some(block) => format!("`{}` was found; give the right file", block.tag()),
+        Some(block) => format!("`{}` was found; give the right file", label(block)),
     };
     KeyError::NotExpected { expected, found }
 }

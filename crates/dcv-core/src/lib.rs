@@ -30,6 +30,8 @@ mod error;
 mod event;
 pub mod flow;
 mod follow;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod journal;
 pub mod keeper;
 pub mod key;

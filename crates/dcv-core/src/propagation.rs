@@ -34,6 +34,8 @@ use hickory_proto::rr::{RData, RecordType};
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
+use crate::key::printable;
+
 /// When a proof counts as visible, and how patiently it is looked for.
 #[derive(Clone, Debug)]
 pub struct Policy {
@@ -475,7 +477,7 @@ fn record_type(proof: &Proof) -> RecordType {
 }
 
 /// What an authority's answer is worth.
-fn judge(proof: &Proof, owner: &str, answer: Result<&Answer, &DnsError>) -> Sight {
+pub(crate) fn judge(proof: &Proof, owner: &str, answer: Result<&Answer, &DnsError>) -> Sight {
     match answer {
         Ok(answer) if !answer.is_authoritative() => Sight::Lame(format!("is no authority for {owner}")),
         Ok(answer) => match proof {
@@ -497,7 +499,7 @@ fn judge_failure(error: &DnsError) -> Sight {
 }
 
 /// What a resolver's answer is worth: it follows aliases, and keeps what it has until its time is over.
-fn judge_resolved(proof: &Proof, answer: Result<&Answer, &DnsError>) -> Sight {
+pub(crate) fn judge_resolved(proof: &Proof, answer: Result<&Answer, &DnsError>) -> Sight {
     let answer = match answer {
         Ok(answer) => answer,
         Err(error) => return judge_failure(error),
@@ -525,7 +527,7 @@ fn judge_texts(value: &str, texts: &[Vec<String>]) -> Sight {
     if texts.iter().flatten().any(|part| part.contains(value)) {
         return Sight::Shows;
     }
-    Sight::Lacks(texts.iter().map(|parts| format!("\"{}\"", parts.join("\" \""))).collect())
+    Sight::Lacks(texts.iter().map(|parts| printable(&format!("\"{}\"", parts.join("\" \"")))).collect())
 }
 
 /// The case counts: a server that changes it breaks values that have one.

@@ -65,6 +65,7 @@ impl std::str::FromStr for RunId {
         if legal {
             Ok(Self(text.to_owned()))
         } else {
+            let text: String = text.chars().take(80).flat_map(char::escape_debug).collect();
             Err(format!("run: `{text}` is not a run id; `dcv status` lists them"))
         }
     }

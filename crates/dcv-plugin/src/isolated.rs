@@ -8,7 +8,7 @@ use std::{ffi::OsString, path::Path, process::Stdio, time::Duration};
 use dcv_provider::{Descriptor, ErrorKind, Proof, ProviderError, Result};
 use serde_json::Value;
 use tokio::{
-    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     process::{Child, ChildStdin, ChildStdout, Command},
     sync::Mutex,
     time::timeout,
@@ -21,6 +21,9 @@ use crate::{
 
 /// How long a call may take, unless set.
 const DEADLINE: Duration = Duration::from_secs(50);
+
+/// The longest answer: enough for the places of a thousand proofs, and too little to fill our memory.
+const LONGEST_REPLY: u64 = 4 << 20;
 
 /// A provider whose plugin runs in a process of its own.
 #[derive(Debug)]
@@ -84,7 +87,12 @@ impl Process {
     async fn start(command: &[OsString], config: &Value, deadline: Duration) -> Result<(Self, WireDescriptor)> {
         let host = |message: String| ProviderError::from(PluginError::Host(message));
         let (program, arguments) = command.split_first().ok_or_else(|| host("no program is given".to_owned()))?;
-        let mut child = Command::new(program)
+        let mut child = Command::new(program);
+        // A plugin's secrets are in its configuration; others' are none of its business.
+        for variable in dcv_provider::secret::variables() {
+            child.env_remove(variable);
+        }
+        let mut child = child
             .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -101,15 +109,18 @@ impl Process {
 
     /// Sends a line and waits for one.
     async fn exchange(&mut self, request: &Value, deadline: Duration) -> Result<Reply> {
-        let mut line = String::new();
+        let mut line = Vec::new();
         let conversation = async {
             self.requests.write_all(format!("{request}\n").as_bytes()).await?;
             self.requests.flush().await?;
-            self.replies.read_line(&mut line).await
+            (&mut self.replies).take(LONGEST_REPLY).read_until(b'\n', &mut line).await
         };
         match timeout(deadline, conversation).await {
             Err(_) => Err(broken(&format!("the plugin has not answered in {deadline:?}; its process was ended"))),
-            Ok(Ok(1..)) => Reply::read(line.as_bytes()),
+            Ok(Ok(_)) if line.len() as u64 >= LONGEST_REPLY => {
+                Err(broken("the plugin's answer does not end; its process was ended"))
+            }
+            Ok(Ok(1..)) => Reply::read(&line),
             Ok(_) => {
                 let how = match timeout(Duration::from_millis(500), self.child.wait()).await {
                     Ok(Ok(status)) => status.to_string(),

@@ -31,6 +31,12 @@ const UDP_PAYLOAD: u16 = 1232;
 const IN_FLIGHT: usize = 256;
 /// How long a zone's authorities are remembered.
 const REMEMBERED: Duration = Duration::from_secs(60);
+/// Name servers of a zone and addresses of a server that are looked at: what a zone says of itself must not keep us asking
+/// for hours, or make us ask half the world.
+const MOST_SERVERS: usize = 64;
+const MOST_ADDRESSES: usize = 16;
+/// Servers that are tried where one answer is enough.
+const MOST_TRIED: usize = 16;
 /// How many delegations are followed downwards, and aliases sideways.
 const MOST_HOPS: usize = 8;
 
@@ -106,6 +112,14 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// What a server answered about this name and type, if it is an answer.
+    pub(crate) fn read(server: SocketAddr, name: Name, rtype: RecordType, message: Message) -> Result<Self, DnsError> {
+        match message.metadata.response_code {
+            ResponseCode::NoError | ResponseCode::NXDomain => Ok(Self { server, name, rtype, message }),
+            rcode => Err(DnsError::Refused { server, question: format!("{} {rtype}", plain(&name)), rcode }),
+        }
+    }
+
     /// NOERROR or NXDOMAIN; anything else is a [`DnsError::Refused`].
     pub fn rcode(&self) -> ResponseCode {
         self.message.metadata.response_code
@@ -160,10 +174,12 @@ impl Answer {
     /// TXT records at the name, each as its character-strings.
     pub fn texts(&self) -> Vec<Vec<String>> {
         let strings = |data: &RData| match data {
-            RData::TXT(txt) => txt.txt_data.iter().map(|part| String::from_utf8_lossy(part).into_owned()).collect(),
-            _ => Vec::new(),
+            RData::TXT(txt) => {
+                Some(txt.txt_data.iter().map(|part| String::from_utf8_lossy(part).into_owned()).collect())
+            }
+            _ => None,
         };
-        self.data().map(strings).collect()
+        self.data().filter_map(strings).collect()
     }
 
     /// Owner of the SOA record that the answer or its authority section holds, lower case, and the zone's serial and
@@ -204,7 +220,7 @@ impl Answer {
     }
 
     /// The zone that the server points down to, if that is what its answer does.
-    fn referral(&self, below: &str) -> Option<String> {
+    pub(crate) fn referral(&self, below: &str) -> Option<String> {
         if self.is_authoritative() || !self.message.answers.is_empty() {
             return None;
         }
@@ -216,7 +232,7 @@ impl Answer {
     }
 
     /// Addresses that came along.
-    fn glue(&self, host: &str) -> Vec<IpAddr> {
+    pub(crate) fn glue(&self, host: &str) -> Vec<IpAddr> {
         let records = self.message.answers.iter().chain(&self.message.additionals);
         records.filter(|record| lower(&record.name) == host).filter_map(|record| address(&record.data)).collect()
     }
@@ -370,12 +386,7 @@ impl Dns {
         let answer = exchange(server, &message, self.inner.deadline).await;
         self.note(server, matches!(answer, Err(DnsError::Timeout { .. })));
         let answer = answer?;
-        match answer.metadata.response_code {
-            ResponseCode::NoError | ResponseCode::NXDomain => {
-                Ok(Answer { server, name: qname, rtype, message: answer })
-            }
-            rcode => Err(DnsError::Refused { server, question: question(&message), rcode }),
-        }
+        Answer::read(server, qname, rtype, answer)
     }
 
     /// Asks the resolvers, the first that answers.
@@ -529,13 +540,21 @@ impl Dns {
             return Ok(zone);
         }
         let answer = self.resolve(apex, RecordType::NS).await?;
-        let hosts: Vec<String> = answer
+        let mut hosts: Vec<String> = answer
             .data()
             .filter_map(|data| match data {
                 RData::NS(ns) => Some(lower(&ns.0)),
                 _ => None,
             })
             .collect();
+        if hosts.len() > MOST_SERVERS {
+            tracing::warn!(
+                zone = apex,
+                servers = hosts.len(),
+                "only the first {MOST_SERVERS} name servers are looked at"
+            );
+            hosts.truncate(MOST_SERVERS);
+        }
         if hosts.is_empty() {
             let reason = "it has no NS records".to_owned();
             return Err(DnsError::NoServers { question: apex.to_owned(), reason });
@@ -550,7 +569,7 @@ impl Dns {
                     Ok(_) => (Vec::new(), Some(format!("{ns} has no address"))),
                     Err(error) => (Vec::new(), Some(error.to_string())),
                 };
-                let addresses = found.into_iter().map(|ip| SocketAddr::new(ip, port)).collect();
+                let addresses = found.into_iter().take(MOST_ADDRESSES).map(|ip| SocketAddr::new(ip, port)).collect();
                 Authority { ns, addresses, problem }
             }
         }))
@@ -565,7 +584,7 @@ impl Dns {
             question: zone.apex.clone(),
             reason: "none of its name servers has an address".to_owned(),
         };
-        for server in self.silent_last(zone.addresses().map(|(_, server)| server)) {
+        for server in self.silent_last(zone.addresses().map(|(_, server)| server)).into_iter().take(MOST_TRIED) {
             match self.ask(server, name, rtype, Recursion::No).await {
                 Ok(answer) if answer.is_authoritative() || answer.referral(&zone.apex).is_some() => return Ok(answer),
                 Ok(_) => {

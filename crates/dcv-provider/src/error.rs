@@ -86,12 +86,14 @@ impl ProviderError {
     }
 }
 
-/// One line: message, then the names concerned, then the causes.
+/// One line: message, then the names concerned. Control characters are blanks: much of it was written by others.
 impl fmt::Display for ProviderError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)?;
+        use fmt::Write;
+        let mut line = |text: &str| text.chars().try_for_each(|c| f.write_char(if c.is_control() { ' ' } else { c }));
+        line(&self.message)?;
         if !self.subjects.is_empty() {
-            write!(f, " ({})", self.subjects.join(", "))?;
+            line(&format!(" ({})", self.subjects.join(", ")))?;
         }
         Ok(())
     }

@@ -16,13 +16,14 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use crate::{ErrorKind, ProviderError, Result};
+use crate::{ErrorKind, ProviderError, Result, secret::hide};
 
 pub use reqwest::header;
 
 /// How long one call may take.
 const DEADLINE: Duration = Duration::from_secs(30);
-/// How much of an answer that is no JSON an error repeats, in characters.
+/// How much of an answer an error repeats, in characters: of one that says what is wrong, and of any other.
+const SAID: usize = 2000;
 const QUOTED: usize = 200;
 
 /// A client with the house's rules: ring, no redirects, one deadline.
@@ -157,15 +158,6 @@ impl Api {
     pub fn delete(&self, path: &str) -> Call<'_> {
         self.call(Method::DELETE, path)
     }
-
-    fn hide(&self, text: String) -> String {
-        self.secrets.iter().map(ExposeSecret::expose_secret).filter(|secret| !secret.is_empty()).fold(
-            text,
-            |text, secret| {
-                if text.contains(secret) { text.replace(secret, "[hidden]") } else { text }
-            },
-        )
-    }
 }
 
 /// A string as one segment of a path.
@@ -273,10 +265,7 @@ impl Call<'_> {
             return Ok(Answer { what, status, headers, body });
         }
         let value: Box<Value> = serde_json::from_slice(&body).unwrap_or_default();
-        let said = api.hide(said(&value).unwrap_or_else(|| {
-            let text = String::from_utf8_lossy(&body);
-            text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(QUOTED).collect()
-        }));
+        let said = words(&body, &api.secrets);
         let kind = kind_of(status);
         let mut error = ProviderError::new(kind, format!("{what}: HTTP {status}: {said}"));
         if let Some(wait) = headers.get(RETRY_AFTER).and_then(|v| retry_after(v.to_str().ok()?)) {
@@ -308,7 +297,7 @@ impl Answer {
         serde_json::from_slice(body).map_err(|e| Refusal {
             error: ProviderError::new(
                 ErrorKind::Unavailable,
-                format!("{}: the answer is not understood: {e}; check base_url", self.what),
+                format!("{}: the answer is not understood: {}; check base_url", self.what, without_texts(&e)),
             ),
             status: Some(self.status),
             body: Box::default(),
@@ -389,6 +378,31 @@ fn kind_of(status: StatusCode) -> ErrorKind {
     }
 }
 
+/// What an error's body says, on one line and without these secrets: the vendor's code and words, else how it begins.
+pub(crate) fn words(body: &[u8], secrets: &[SecretString]) -> String {
+    let value: Value = serde_json::from_slice(body).unwrap_or_default();
+    let (text, most) = match said(&value) {
+        Some(text) => (text, SAID),
+        None => (String::from_utf8_lossy(body).into_owned(), QUOTED),
+    };
+    // Hidden before anything is cut off: a piece of a secret is one, too.
+    let text = hide(text, secrets);
+    let line: String = text
+        .split(|c: char| c.is_whitespace() || c.is_control())
+        .filter(|word| !word.is_empty())
+        .fold(String::new(), |line, word| if line.is_empty() { word.to_owned() } else { line + " " + word });
+    line.chars().take(most).collect()
+}
+
+/// What is wrong with an answer, without the text that stood in the wrong place: it may be a token.
+fn without_texts(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    match (text.split_once("string \""), text.rsplit_once('"')) {
+        (Some((before, _)), Some((_, after))) => format!("{before}a text{after}"),
+        _ => text,
+    }
+}
+
 /// The vendor's code and words, in the shapes that vendors give them.
 fn said(body: &Value) -> Option<String> {
     let one = |value: &Value| -> Option<String> {
@@ -424,7 +438,7 @@ fn said(body: &Value) -> Option<String> {
 }
 
 /// Seconds, or a date (RFC 9110, 10.2.3). A date in the past is no wait.
-fn retry_after(value: &str) -> Option<Duration> {
+pub(crate) fn retry_after(value: &str) -> Option<Duration> {
     if let Ok(seconds) = value.trim().parse() {
         return Some(Duration::from_secs(seconds));
     }
@@ -486,10 +500,16 @@ mod tests {
     fn a_secret_that_the_vendor_repeats_is_hidden() {
         let token = SecretString::from("planted-token");
         let api = Api::new("https://api.example.com/v1/").and_then(|api| api.bearer("token", &token)).expect("an API");
-        assert_eq!(api.hide("token planted-token is unknown".to_owned()), "token [hidden] is unknown");
+        let said = |body: &[u8]| words(body, &api.secrets);
+        assert_eq!(said(b"token planted-token is unknown"), "token [hidden] is unknown");
+        assert_eq!(said(b"{\"error\": \"planted-token is\\n\\u001b[31munknown\"}"), "[hidden] is [31munknown");
+        let cut_in_the_middle = [&[b'x'; QUOTED - 4][..], b"planted-token"].concat();
+        assert!(!said(&cut_in_the_middle).contains("plan"), "a piece of it is left");
         assert!(!format!("{api:?} {:?}", api.get("/x")).contains("planted"));
         let error = Api::new("ftp://x").expect_err("no API").to_string();
         assert!(error.starts_with("base_url: `ftp://x`"), "{error}");
+        let odd = serde_json::from_str::<Vec<u64>>("[\"planted-token\"]").expect_err("a text");
+        assert_eq!(without_texts(&odd), "invalid type: a text, expected u64 at line 1 column 16");
         let broken = SecretString::from("planted\ntoken");
         let error = api.bearer("token", &broken).expect_err("no header").to_string();
         assert!(error.starts_with("token: ") && !error.contains("planted"), "{error}");

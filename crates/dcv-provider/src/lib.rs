@@ -18,6 +18,8 @@
 pub mod conformance;
 pub mod dns;
 mod error;
+#[doc(hidden)]
+pub mod fuzz;
 #[cfg(feature = "http")]
 pub mod http;
 mod proof;

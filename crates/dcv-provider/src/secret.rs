@@ -1,6 +1,12 @@
 //! Credentials, from where they are kept to where they are used, and nowhere else.
 
-use std::{path::PathBuf, process::Stdio, time::Duration};
+use std::{
+    collections::BTreeSet,
+    path::PathBuf,
+    process::Stdio,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
@@ -14,7 +20,8 @@ const COMMAND_DEADLINE: Duration = Duration::from_secs(30);
 ///
 /// ```toml
 /// key = { env = "DIGICERT_API_KEY" }
-/// key = { file = "/run/credentials/dcv/api-key" }   # must not be readable by others
+/// key = { file = "/etc/dcv/api-key" }               # must not be readable by others
+/// key = { credential = "api-key" }                  # of the service manager: LoadCredential= of systemd
 /// key = { command = ["pass", "digicert/api"] }      # its standard output
 /// key = "…"                                         # in place; works, but then the file is the secret
 /// ```
@@ -24,7 +31,14 @@ pub enum Secret {
     /// The name of an environment variable.
     Env {
         /// Its name.
+        #[serde(deserialize_with = "variable")]
         env: String,
+    },
+    /// The name of a credential that the service manager hands over (systemd.exec(5), `LoadCredential=`): a file in the folder
+    /// that `CREDENTIALS_DIRECTORY` names.
+    Credential {
+        /// Its name.
+        credential: String,
     },
     /// A file whose content, less the white space at its end, is the secret.
     File {
@@ -51,6 +65,7 @@ impl Secret {
         let (text, origin) = match self {
             Self::Inline(secret) => (secret.clone(), "the configuration".to_owned()),
             Self::Env { env } => {
+                remember(env);
                 let value = std::env::var(env).map_err(|_| {
                     wrong(format!("the environment variable `{env}` is not set; export it, or name another source"))
                 })?;
@@ -59,6 +74,11 @@ impl Secret {
             Self::File { file } => {
                 let text = read_file(file).map_err(wrong)?;
                 (text, format!("`{}`", file.display()))
+            }
+            Self::Credential { credential } => {
+                let file = credential_file(credential).map_err(wrong)?;
+                let text = read_file(&file).map_err(wrong)?;
+                (text, format!("the credential `{credential}`"))
             }
             Self::Command { command } => {
                 let text = run(command).await.map_err(wrong)?;
@@ -70,6 +90,51 @@ impl Secret {
             trimmed => Ok(trimmed.into()),
         }
     }
+}
+
+/// The variables of the environment that configurations name for secrets. They are the process's, as its environment is.
+static VARIABLES: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+
+fn remember(variable: &str) {
+    VARIABLES.lock().unwrap_or_else(PoisonError::into_inner).insert(variable.to_owned());
+}
+
+fn variable<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let name = String::deserialize(deserializer)?;
+    remember(&name);
+    Ok(name)
+}
+
+/// A text of somebody who was told these secrets, without them: whoever is shown an error is not. To be used before anything is
+/// cut off, since a piece of a secret is one, too.
+#[must_use]
+pub fn hide<'s>(text: String, secrets: impl IntoIterator<Item = &'s SecretString>) -> String {
+    secrets.into_iter().map(ExposeSecret::expose_secret).filter(|secret| !secret.is_empty()).fold(
+        text,
+        |text, secret| {
+            if text.contains(secret) { text.replace(secret, "[hidden]") } else { text }
+        },
+    )
+}
+
+/// The variables of the environment that hold secrets, as far as a configuration has named them: what programs that we
+/// start are none of the business of.
+#[must_use]
+pub fn variables() -> Vec<String> {
+    VARIABLES.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+}
+
+fn credential_file(name: &str) -> Result<PathBuf, String> {
+    if name.is_empty() || name.contains(['/', '\0']) || matches!(name, "." | "..") {
+        return Err(format!(
+            "`{}` is no name of a credential; give the one before the colon of LoadCredential=",
+            name.escape_debug()
+        ));
+    }
+    let folder = std::env::var_os("CREDENTIALS_DIRECTORY").filter(|folder| !folder.is_empty()).ok_or_else(|| {
+        format!("the credential `{name}` is not to be had: CREDENTIALS_DIRECTORY is not set; run dcv as a service with LoadCredential={name}:PATH")
+    })?;
+    Ok(PathBuf::from(folder).join(name))
 }
 
 fn read_file(path: &std::path::Path) -> Result<SecretString, String> {
@@ -91,12 +156,11 @@ fn read_file(path: &std::path::Path) -> Result<SecretString, String> {
 
 async fn run(command: &[String]) -> Result<SecretString, String> {
     let (program, arguments) = command.split_first().ok_or("the command is empty; give a program and its arguments")?;
-    let child = tokio::process::Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .stderr(Stdio::inherit())
-        .kill_on_drop(true)
-        .output();
+    let mut child = tokio::process::Command::new(program);
+    for variable in variables() {
+        child.env_remove(variable);
+    }
+    let child = child.args(arguments).stdin(Stdio::null()).stderr(Stdio::inherit()).kill_on_drop(true).output();
     let output = tokio::time::timeout(COMMAND_DEADLINE, child)
         .await
         .map_err(|_| format!("`{program}` has not ended after {} s", COMMAND_DEADLINE.as_secs()))?
@@ -137,9 +201,15 @@ mod tests {
 
         assert_eq!(read(serde_json::json!("planted-inline")).await.as_deref(), Ok("planted-inline"));
         assert_eq!(read(serde_json::json!({"command": ["echo", "said"]})).await.as_deref(), Ok("said"));
+        // What a configuration names is kept from other programs, read or not.
+        let _: Secret = serde_json::from_value(serde_json::json!({"env": "CARGO_PKG_NAME"})).expect("a secret");
+        let said = read(serde_json::json!({"command": ["sh", "-c", "echo ${CARGO_PKG_NAME-gone} $CARGO_PKG_VERSION"]}));
+        assert_eq!(said.await, Ok(format!("gone {}", env!("CARGO_PKG_VERSION"))));
         for (source, part) in [
             (serde_json::json!({"env": "DCV_NO_SUCH_VARIABLE"}), "DCV_NO_SUCH_VARIABLE"),
             (serde_json::json!({"file": "/no/such/file"}), "/no/such/file"),
+            (serde_json::json!({"credential": "api-key"}), "CREDENTIALS_DIRECTORY is not set"),
+            (serde_json::json!({"credential": "../api-key"}), "no name of a credential"),
             (serde_json::json!({"command": ["false"]}), "`false` failed"),
             (serde_json::json!({"command": ["/no/such/program"]}), "/no/such/program"),
             (serde_json::json!({"command": []}), "the command is empty"),

@@ -470,11 +470,15 @@ where
     text.parse().map_err(|error: T::Err| error.to_string())
 }
 
-/// `90s`, `10m`, `2h 30m`: positive.
+const LONGEST_DURATION: Duration = Duration::from_secs(10 * 365 * 86_400);
+
+/// `90s`, `10m`, `2h 30m`: positive, and ten years at most.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("`{text}` is no duration; write it like 90s, 10m or 2h");
     let parsed: SignedDuration = text.parse().map_err(|_| wrong())?;
-    Duration::try_from(parsed).map_err(|_| wrong())
+    // Longer ones do not fit into every clock that they are added to.
+    let parsed = Duration::try_from(parsed).map_err(|_| wrong())?;
+    if parsed <= LONGEST_DURATION { Ok(parsed) } else { Err(format!("`{text}` is longer than ten years")) }
 }
 
 #[cfg(test)]
@@ -493,7 +497,7 @@ mod tests {
         for (text, seconds) in [("90s", 90), ("10m", 600), ("2h", 7200), ("1h 30m", 5400)] {
             assert_eq!(duration(text), Ok(Duration::from_secs(seconds)), "{text}");
         }
-        for text in ["", "10", "-5m", "soon"] {
+        for text in ["", "10", "-5m", "soon", "99999999h"] {
             assert!(duration(text).is_err(), "{text}");
         }
     }

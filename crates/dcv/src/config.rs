@@ -264,6 +264,8 @@ struct Provider {
     plugin: Option<(PathBuf, Option<String>)>,
     /// `dcv.toml:12: provider.corp`, for errors that only show when it is built.
     place: String,
+    /// The first field whose secret stands in the configuration itself.
+    inline: Option<String>,
     build: Build,
 }
 
@@ -329,15 +331,20 @@ impl Config {
     fn check_mode(&self, path: &Path) -> Result<()> {
         use std::os::unix::fs::PermissionsExt;
         let mode = std::fs::metadata(path).map_or(0, |meta| meta.permissions().mode() & 0o777);
-        let (state, is_inline) = (&self.state, |secret: &Secret| matches!(secret, Secret::Inline(_)));
-        let password = state.journal.as_ref().is_some_and(journal::Database::has_password);
-        let stands_there = [
-            ("ca.key", "key", is_inline(&self.ca.key)),
-            ("state.password", "password", password || state.password.as_ref().is_some_and(is_inline)),
+        let password = self.state.journal.as_ref().is_some_and(journal::Database::has_password);
+        let own = [
+            ("ca.key", Some(&self.ca.key)),
+            ("state.password", self.state.password.as_ref()),
+            ("webhook.secret", self.webhook.as_ref().map(|webhook| &webhook.secret)),
+            ("keep.token", self.keep.token.as_ref()),
         ];
-        if let Some((field, what, _)) = stands_there.iter().find(|(.., stands)| *stands && mode & 0o037 != 0) {
+        let own =
+            own.into_iter().filter(|(_, secret)| matches!(secret, Some(Secret::Inline(_)))).map(|(field, _)| field);
+        let own = own.chain(password.then_some("state.journal"));
+        let providers = self.providers.values().filter_map(|provider| provider.inline.as_deref());
+        if let Some(field) = own.chain(providers).next().filter(|_| mode & 0o037 != 0) {
             let message = format!(
-                "the {what} stands in `{0}`, which has mode {mode:04o}, so others can get at it; chmod 600 {0}, or use {what} = {{ file = … }}",
+                "the secret stands in `{0}`, which has mode {mode:04o}, so others can get at it; chmod 600 {0}, or write {{ file = … }}",
                 path.display()
             );
             return Err(Failure::usage(field, message));
@@ -546,8 +553,7 @@ fn usual_places() -> Vec<PathBuf> {
 
 // ---- reading, and saying where it went wrong
 
-const SECRET_FORMS: &str =
-    "a secret is written { env = \"NAME\" }, { file = \"PATH\" }, { command = [\"PROGRAM\"] } or \"…\"";
+const SECRET_FORMS: &str = "a secret is written { env = \"NAME\" }, { file = \"PATH\" }, { credential = \"NAME\" }, { command = [\"PROGRAM\"] } or \"…\"";
 
 struct Document<'t> {
     text: &'t str,
@@ -583,12 +589,15 @@ impl<'t> Document<'t> {
             let text = |field: &str| table.get(field).and_then(|value| value.get_ref().as_str()).map(str::to_owned);
             let is_plugin = kind.descriptor.id == dcv_plugin::DESCRIPTOR.id;
             let plugin = text("path").filter(|_| is_plugin).map(|path| (path.into(), text("sha256")));
+            let inline = kind.descriptor.options.iter().filter(|option| option.secret);
+            let inline = inline.map(|option| option.name).find(|name| is_inline(&table, name));
+            let inline = inline.map(|name| format!("{field}.{name}"));
             let build = (kind.read)(Spanned::new(span, table).into()).map_err(|error| {
                 let error = self.error(&field, error);
                 // Positions inside a table without one of their own are its header's.
                 if error.message.contains(':') { error } else { Failure::usage(&place, error.message) }
             })?;
-            providers.insert(label.get_ref().to_string(), Provider { plugin, place, build });
+            providers.insert(label.get_ref().to_string(), Provider { plugin, place, inline, build });
         }
         Ok(providers)
     }
@@ -634,6 +643,23 @@ impl<'t> Document<'t> {
             None => format!("{}: {field}", self.path.display()),
         };
         Failure::usage(&at, message)
+    }
+}
+
+/// Whether a provider's option, such as `tsig.secret`, is a text in the table itself. What holds secrets by name, such as the
+/// environment of a program, is looked through.
+fn is_inline(table: &DeTable<'_>, option: &str) -> bool {
+    const SOURCES: [&str; 4] = ["env", "file", "credential", "command"];
+    let (first, rest) = option.split_once('.').map_or((option, None), |(first, rest)| (first, Some(rest)));
+    let Some(value) = table.get(first).map(Spanned::get_ref) else { return false };
+    match (value, rest) {
+        (DeValue::Table(inner), Some(rest)) => is_inline(inner, rest),
+        (DeValue::Table(inner), None) => {
+            let is_source = inner.len() == 1 && inner.keys().all(|key| SOURCES.contains(&key.get_ref().as_ref()));
+            !is_source && inner.values().any(|value| value.get_ref().is_str())
+        }
+        (value, None) => value.is_str(),
+        (_, Some(_)) => false,
     }
 }
 

@@ -106,7 +106,16 @@ pub(crate) struct Failure {
 
 impl Failure {
     pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
+        let message: String = message.into();
+        // What was given, or came from elsewhere, may hold line ends and worse.
+        let message = match message.contains(char::is_control) {
+            true => message
+                .chars()
+                .map(|c| if c.is_control() { c.escape_default().to_string() } else { c.into() })
+                .collect(),
+            false => message,
+        };
+        Self { code, message }
     }
 
     /// Wrong input: field, then what is wrong and the way out.

@@ -697,7 +697,11 @@ async fn notify(keep: &Keep, label: &str, code: Code, text: &str) -> std::result
     use tokio::io::AsyncWriteExt;
     let Some((program, arguments)) = keep.notify.split_first() else { return Ok(()) };
     let message = json!({ "label": label, "waiting": code == Code::Waiting, "text": text }).to_string();
-    let mut child = tokio::process::Command::new(program)
+    let mut child = tokio::process::Command::new(program);
+    for variable in dcv_provider::secret::variables() {
+        child.env_remove(variable);
+    }
+    let mut child = child
         .args(arguments)
         .stdin(std::process::Stdio::piped())
         .stdout(std::process::Stdio::null())

@@ -10,6 +10,8 @@ mod config;
 mod doctor;
 mod domains;
 mod exit;
+#[doc(hidden)]
+pub mod fuzz;
 mod journal;
 mod keeper;
 mod manual;

@@ -5,6 +5,7 @@
 //! [`Board`], which know nothing of terminals.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     fmt::Display,
     io::{IsTerminal, Write},
@@ -181,7 +182,44 @@ fn object(json: &impl Serialize) {
 
 /// Writes a line; a reader that has gone away is no error of ours.
 fn line(mut to: impl Write, text: impl Display) {
-    let _ = writeln!(to, "{text}");
+    let _ = writeln!(to, "{}", harmless(&text.to_string()));
+}
+
+/// A text that does nothing to a terminal but to be read there, and to be coloured. Much of what is shown was written by others:
+/// name servers, vendors, plugins, whoever ordered. Control characters, and those that turn the direction of writing, are shown
+/// by their numbers.
+pub(crate) fn harmless(text: &str) -> Cow<'_, str> {
+    let harmful = |c: char| {
+        c.is_control() && !matches!(c, '\n' | '\t') || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    if !text.contains(harmful) {
+        return Cow::Borrowed(text);
+    }
+    use std::fmt::Write;
+    let mut shown = String::with_capacity(text.len() + 16);
+    let mut rest = text;
+    while let Some(at) = rest.find(harmful) {
+        let (before, from) = rest.split_at(at);
+        shown.push_str(before);
+        let kept = if from.starts_with("\r\n") { 2 } else { style_length(from) };
+        let first = from.chars().next().map_or(0, char::len_utf8);
+        if kept > 0 {
+            shown.push_str(&from[..kept]);
+        } else {
+            // As JSON has it, too, where it means the same.
+            let _ = write!(shown, "\\u{:04x}", from.chars().next().map_or(0, u32::from));
+        }
+        rest = &from[kept.max(first)..];
+    }
+    shown.push_str(rest);
+    Cow::Owned(shown)
+}
+
+/// How long the style is that a text begins with (SGR, ECMA-48 section 8.3.117): the one sequence that we write ourselves.
+fn style_length(text: &str) -> usize {
+    let Some(style) = text.strip_prefix("\u{1b}[") else { return 0 };
+    let digits = style.len() - style.trim_start_matches(|c: char| c.is_ascii_digit() || c == ';').len();
+    if style[digits..].starts_with('m') { 2 + digits + 1 } else { 0 }
 }
 
 /// Listens to runs and shows how they get on.
@@ -401,7 +439,7 @@ impl Live {
     }
 
     fn say(&self, text: &str) {
-        let _ = self.lines.println(text);
+        let _ = self.lines.println(harmless(text));
     }
 
     fn draw(&mut self, board: &Board, screen: Screen) {
@@ -429,7 +467,7 @@ impl Live {
             bar.set_style(style(&format!("{} {{prefix}} {{msg}}", screen.on_err(GOOD, "✓"))));
             bar.finish_with_message(screen.on_err(GOOD, text));
         } else if !bar.is_finished() {
-            bar.set_message(text.to_owned());
+            bar.set_message(harmless(text).into_owned());
         }
     }
 

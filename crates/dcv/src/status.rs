@@ -238,9 +238,16 @@ async fn admit(
     next: Next,
 ) -> Response {
     use subtle::ConstantTimeEq;
-    let Some(token) = token else { return next.run(request).await };
-    let is_it = |text: &str| bool::from(text.as_bytes().ct_eq(token.expose_secret().as_bytes()));
     let text = |name| headers.get(name).and_then(|value: &header::HeaderValue| value.to_str().ok()).unwrap_or_default();
+    let Some(token) = token else {
+        // Without a token it listens to this machine only, where a browser asks on behalf of any page whose name leads here.
+        if is_this_machine(text(header::HOST)) {
+            return next.run(request).await;
+        }
+        let wanted = "ask for localhost or an address; under another name a token is wanted (keep.token)\n";
+        return (StatusCode::MISDIRECTED_REQUEST, wanted).into_response();
+    };
+    let is_it = |text: &str| bool::from(text.as_bytes().ct_eq(token.expose_secret().as_bytes()));
     let bearer = text(header::AUTHORIZATION).strip_prefix("Bearer ").is_some_and(is_it);
     let cookie = text(header::COOKIE).split(';').filter_map(|one| one.trim().strip_prefix("dcv=")).any(is_it);
     if bearer || cookie {
@@ -253,6 +260,15 @@ async fn admit(
             .into_response();
     }
     (StatusCode::UNAUTHORIZED, "a token is wanted: Authorization: Bearer …, or ?token=… once\n").into_response()
+}
+
+/// Whether a `Host` is an address or `localhost`: no name that somebody else can lead here (DNS rebinding).
+fn is_this_machine(host: &str) -> bool {
+    let name = host
+        .rsplit_once(':')
+        .filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()))
+        .map_or(host, |(name, _)| name);
+    name.eq_ignore_ascii_case("localhost") || name.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok()
 }
 
 /// Ready: the account and the files were looked at, and not long ago.
@@ -485,6 +501,16 @@ mod tests {
             assert!(html.contains(part), "{part} in {html}");
         }
         assert!(!html.contains("<script"), "{html}");
+    }
+
+    #[test]
+    fn without_a_token_only_this_machine_is_asked_for() {
+        for host in ["localhost", "LOCALHOST:9090", "127.0.0.1:9090", "[::1]:9090", "::1", "10.0.0.7"] {
+            assert!(is_this_machine(host), "{host}");
+        }
+        for host in ["", "rebound.example:9090", "127.0.0.1.example.com", "localhost.example.com:1", "localhost:x"] {
+            assert!(!is_this_machine(host), "{host}");
+        }
     }
 
     #[test]

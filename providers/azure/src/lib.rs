@@ -43,6 +43,8 @@
 //! | US government | `https://management.usgovcloudapi.net` | `https://login.microsoftonline.us` |
 //! | China (21Vianet) | `https://management.chinacloudapi.cn` | `https://login.partner.microsoftonline.cn` |
 
+#[doc(hidden)]
+pub mod fuzz;
 mod identity;
 mod record_set;
 mod roles;

@@ -99,7 +99,7 @@ pub(crate) fn act(name: &str, current: Option<&Map<String, Value>>, change: &Set
 }
 
 /// The records of a set: texts, or one alias. An alias of a resource of Azure's is one as well.
-fn records(properties: &Map<String, Value>) -> Vec<Value> {
+pub(crate) fn records(properties: &Map<String, Value>) -> Vec<Value> {
     if let Some(Value::Array(texts)) = field(properties, "TXTRecords") {
         return texts.clone();
     }
@@ -109,7 +109,7 @@ fn records(properties: &Map<String, Value>) -> Vec<Value> {
 }
 
 /// What a record says: its text put together, or its target without the final dot.
-fn said(record: &Value) -> String {
+pub(crate) fn said(record: &Value) -> String {
     if let Some(target) = record["cname"].as_str() {
         return target.trim_end_matches('.').to_owned();
     }

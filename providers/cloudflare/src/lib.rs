@@ -23,7 +23,7 @@ use async_trait::async_trait;
 use dcv_provider::{
     Descriptor, ErrorKind, OptionSpec, ProofKind, ProviderError, Result,
     dns::Dns,
-    secret::Secret,
+    secret::{Secret, hide},
     zone::{Change, DEFAULT_TTL, Record, RecordData, Zone, ZoneEditor, ZoneProvider, longest_suffix, unquote},
 };
 use futures_util::future::try_join_all;
@@ -296,10 +296,10 @@ impl Editor {
     fn refusal(&self, method: &Method, path: &str, status: StatusCode, body: &[u8], wait: Option<u64>) -> Refusal {
         let errors = serde_json::from_slice(body).map_or_else(|_| Vec::new(), |body: Envelope<Value>| body.errors);
         let said = if errors.is_empty() {
-            String::from_utf8_lossy(body).trim().chars().take(200).collect()
+            hide(String::from_utf8_lossy(body).into_owned(), [&self.token]).trim().chars().take(200).collect()
         } else {
             let each: Vec<String> = errors.iter().map(|e| format!("{} {}", e.code, e.message.trim())).collect();
-            each.join("; ")
+            hide(each.join("; "), [&self.token])
         };
         let codes: Vec<u64> = errors.iter().map(|e| e.code).collect();
         let (kind, way_out) = match status.as_u16() {

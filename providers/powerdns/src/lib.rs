@@ -17,7 +17,7 @@ use async_trait::async_trait;
 use dcv_provider::{
     Descriptor, ErrorKind, OptionSpec, ProofKind, ProviderError, Result,
     dns::Dns,
-    secret::Secret,
+    secret::{Secret, hide},
     zone::{
         Change, DEFAULT_TTL, Record, Zone, ZoneEditor, ZoneList, ZoneProvider, hosts::alone, longest_suffix, merge,
         unquote,
@@ -243,8 +243,10 @@ impl Editor {
         struct Body {
             error: String,
         }
-        let said = serde_json::from_slice(body)
-            .map_or_else(|_| String::from_utf8_lossy(body).chars().take(200).collect(), |body: Body| body.error);
+        let said = match serde_json::from_slice(body) {
+            Ok(Body { error }) => hide(error, [&self.key]),
+            Err(_) => hide(String::from_utf8_lossy(body).into_owned(), [&self.key]).chars().take(200).collect(),
+        };
         let (kind, way_out) = match status.as_u16() {
             401 | 403 => (ErrorKind::Credentials, "; check api_key and webserver-allow-from"),
             404 => (ErrorKind::NotServed, "; check server_id and zones"),

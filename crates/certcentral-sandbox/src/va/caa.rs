@@ -1,7 +1,7 @@
 //! Certification Authority Authorization (RFC 8659): climbs from a name to the top until there are CAA records, and
 //! decides what these say. Deciding is pure.
 
-use hickory_proto::rr::{RData, RecordType, rdata::CAA};
+use hickory_proto::rr::{RData, Record, RecordType, rdata::CAA};
 
 use super::{
     CaaVerdict,
@@ -42,6 +42,22 @@ pub(super) async fn climb(dns: Dns, fqdn: String, wildcard: bool, issuers: Vec<S
             None => return CaaVerdict::Allowed,
         }
     }
+}
+
+/// What the records of an answer say; with every issuer that they name allowed, they forbid nothing but by a critical property.
+pub(super) fn read_once(records: &[Record]) {
+    let all: Vec<&CAA> = records
+        .iter()
+        .filter_map(|record| match &record.data {
+            RData::CAA(caa) => Some(caa),
+            _ => None,
+        })
+        .collect();
+    let named: Vec<String> = all.iter().filter_map(|caa| issuer(&caa.value)).map(str::to_owned).collect();
+    for wildcard in [false, true] {
+        assert!(!allows(&all, wildcard, &[]) || allows(&all, wildcard, &named), "more issuers forbid more");
+    }
+    all.into_iter().for_each(|caa| drop(shown(caa)));
 }
 
 fn shown(caa: &CAA) -> String {

@@ -137,13 +137,16 @@ fn connect(path: &Path) -> Result<Connection, String> {
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         std::fs::create_dir_all(folder).map_err(|e| e.to_string())?;
     }
-    let fresh = !path.exists();
-    let mut connection = Connection::open(path).map_err(|e| e.to_string())?;
+    // Made by us, so that it is nobody else's to read at any moment; SQLite gives the files beside it the same mode.
+    let mut new = std::fs::OpenOptions::new();
+    new.write(true).create_new(true);
     #[cfg(unix)]
-    if fresh {
-        use std::os::unix::fs::PermissionsExt;
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(|e| e.to_string())?;
+    std::os::unix::fs::OpenOptionsExt::mode(&mut new, 0o600);
+    match new.open(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => return Err(e.to_string()),
+        _ => {}
     }
+    let mut connection = Connection::open(path).map_err(|e| e.to_string())?;
     prepare(&connection).map_err(|e| e.to_string())?;
     let newest = VERSIONS.len();
     let version = |connection: &Connection| {

@@ -25,6 +25,7 @@ use rustls::{
 };
 
 use super::{Policy, Sight, Watched};
+use crate::key::printable;
 
 /// How much of a page the CA reads, in characters.
 const READ_LIMIT: usize = 5000;
@@ -169,7 +170,7 @@ fn judge(value: &str, page: &str) -> Sight {
     } else if read.trim().is_empty() {
         "an empty page".to_owned()
     } else {
-        let words = read.split_whitespace().collect::<Vec<_>>().join(" ");
+        let words = printable(&read.split_whitespace().collect::<Vec<_>>().join(" "));
         let kind = if words.starts_with('<') { "a web page, " } else { "" };
         let cut = if words.chars().count() > SHOWN { "…" } else { "" };
         format!("{kind}\"{}{cut}\"", words.chars().take(SHOWN).collect::<String>())
