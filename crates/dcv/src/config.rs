@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use certcentral::{Client, Contact, DcvScope};
+use certcentral::{Budget, Client, Contact, DcvScope};
 use dcv_core::{
     CnameRule, Method, Placement, Route, Router, Settings, TokenSource, TxtOwner, key::KeyKind, name::DnsName,
     propagation::Policy,
@@ -204,6 +204,8 @@ pub(crate) struct Keep {
     pub(crate) listen: Option<SocketAddr>,
     /// What opens the dashboard, where it listens to more than this machine.
     pub(crate) token: Option<Secret>,
+    /// The names by which browsers ask for the dashboard, beside addresses and `localhost`.
+    pub(crate) hosts: Vec<String>,
     /// Program and arguments, run when a person has to act.
     pub(crate) notify: Vec<String>,
 }
@@ -219,6 +221,7 @@ impl Default for Keep {
             parallel: 4,
             listen: None,
             token: None,
+            hosts: Vec::new(),
             notify: Vec::new(),
         }
     }
@@ -330,11 +333,17 @@ impl Config {
 
     /// A client of the account.
     pub(crate) async fn client(&self) -> Result<Client> {
+        self.client_within(Budget::default()).await
+    }
+
+    /// A client of the account whose calls count in this budget, which others may share.
+    pub(crate) async fn client_within(&self, budget: Budget) -> Result<Client> {
         let key = self.ca.key.read("ca.key").await.map_err(|error| Failure::new(Code::Usage, error.to_string()))?;
         let agent = concat!("dcv/", env!("CARGO_PKG_VERSION"));
         Client::builder(key)
             .base_url(&self.ca.url)
             .user_agent(agent)
+            .budget(budget)
             .build()
             .map_err(|error| Failure::new(Code::Usage, format!("ca: {error}")))
     }

@@ -11,19 +11,20 @@ use std::{
     time::Duration,
 };
 
-use certcentral::{Client, Moment, OrderId, OrderStatus};
+use certcentral::{Budget, Client, Moment, OrderId, OrderStatus};
 use dcv_core::{
     Dcv, Deploy, Outcome, Purpose, Request, RunId,
     certificate::{CERT_FILE, Chain, FULLCHAIN_FILE},
     journal::{Journal, SqliteJournal, Which},
     keeper::{self, Act, OrderOfIt, Policy, Present, SoFar, Task, Trouble, Wanted as WantedCertificate},
     name::DnsName,
-    state::{End, Run},
+    state::{End, Run, Waiting},
 };
 use dcv_provider::dns::is_within;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use tokio::{sync::Semaphore, task::JoinSet, time::Instant};
+use tracing::Instrument as _;
 
 use crate::{
     args,
@@ -34,6 +35,7 @@ use crate::{
     run::{interruptible, names_of_run},
     show::{CARE, GOOD, Screen},
     status::Board,
+    supervisor::Supervised,
     webhook,
 };
 
@@ -89,6 +91,7 @@ pub(crate) async fn run(load: impl Fn() -> Result<Config>, screen: Screen, args:
         Some(address) => Some(board.serve(address, &config).await?),
         None => None,
     };
+    let _supervised = (!args.once).then(Supervised::ready);
     let mut keeper = Keeper::new(screen, board, args.labels.clone());
     let code = interruptible(keeper.keep(load, args.once)).await;
     code.unwrap_or_else(|| {
@@ -160,7 +163,7 @@ pub(crate) async fn look(
             };
         }
     }
-    let policy = Policy { left: config.keep.left, spread: config.keep.spread };
+    let policy = policy(config);
     let mut tasks = Vec::new();
     let mut present = BTreeMap::new();
     let orders = if config.certificates.is_empty() { HashMap::new() } else { orders_of(client).await? };
@@ -195,6 +198,19 @@ pub(crate) async fn look(
     }
     tasks.sort_by_key(|task| (task.at, task.urgency()));
     Ok(Inventory { tasks, present })
+}
+
+fn policy(config: &Config) -> Policy {
+    Policy { left: config.keep.left, spread: config.keep.spread }
+}
+
+/// What was just written, and when it is due again, for those who look; the next pass asks the CA, too.
+fn certificate_on_disk(config: &Config, label: &str, now: Timestamp) -> Result<Option<(Task, Present)>> {
+    let Some(kept) = config.certificates.get(label) else { return Ok(None) };
+    let Some(present) = read_present(config, kept, None)? else { return Ok(None) };
+    let wanted = wanted(config, label, kept)?;
+    let task = keeper::certificate(&wanted, Some(&present), &SoFar::default(), now, policy(config));
+    Ok(Some((task, present)))
 }
 
 /// All orders of the account, by one list.
@@ -260,6 +276,8 @@ struct Keeper {
     failed: HashMap<String, Failed>,
     /// Whether something is put off until what is being worked on has ended.
     held: bool,
+    /// The rate budget is the API key's, and not that of one pass.
+    budget: Budget,
     /// Whom people were told of last, so that they are told once.
     told: HashMap<String, String>,
     work: JoinSet<(String, Result<Done>)>,
@@ -270,7 +288,7 @@ struct Done {
     /// For people.
     text: String,
     /// Who must act, where somebody must.
-    waiting: Option<String>,
+    waiting: Option<Waiting>,
 }
 
 impl Keeper {
@@ -282,6 +300,7 @@ impl Keeper {
             busy: BTreeSet::new(),
             failed: HashMap::new(),
             held: false,
+            budget: Budget::default(),
             told: HashMap::new(),
             work: JoinSet::new(),
         }
@@ -294,7 +313,7 @@ impl Keeper {
         loop {
             let passed = self.pass(&config, &permits).await;
             if let Err(failure) = &passed {
-                self.board.failed("the account", &failure.message);
+                self.board.blind(&failure.message);
                 if once {
                     return Err(failure.clone());
                 }
@@ -306,7 +325,7 @@ impl Keeper {
             loop {
                 tokio::select! {
                     Some(ended) = self.work.join_next() => {
-                        worst = self.ended(&config.keep, ended, worst).await;
+                        worst = self.ended(&config, ended, worst).await;
                         if self.held {
                             break;
                         }
@@ -329,10 +348,10 @@ impl Keeper {
     /// Looks once, and begins what is due.
     async fn pass(&mut self, config: &Arc<Config>, permits: &Arc<Semaphore>) -> Result<()> {
         let now = Timestamp::now();
-        let client = config.client().await?;
+        let client = config.client_within(self.budget.clone()).await?;
         let journal = Arc::new(SqliteJournal::open(config.journal()).await?);
         let inventory = look(config, &client, Some(&journal), now).await?;
-        self.board.planned(&inventory, &client);
+        self.board.planned(&inventory, config, &client, &journal);
         let mut due: Vec<&Task> = inventory.tasks.iter().filter(|task| task.is_due(now)).collect();
         due.retain(|task| chosen(&self.labels, &task.label) && !self.busy.contains(&task.label));
         due.retain(|task| self.failed.get(&task.label).is_none_or(|failed| failed.again <= Instant::now()));
@@ -363,17 +382,20 @@ impl Keeper {
         let listener = Arc::new(webhook::listen(config, &dcv).await?);
         for task in due {
             self.screen.note(format!("{}: {} ({})", task.label, task.act.word(), task.why));
-            self.board.begun(&task.label, task.act.word());
+            self.board.queued(&task.label, task.act.word());
             self.busy.insert(task.label.clone());
             let (config, dcv, permits, task) =
                 (Arc::clone(config), Arc::clone(&dcv), Arc::clone(permits), task.clone());
-            let listener = Arc::clone(&listener);
-            self.work.spawn(async move {
+            let (listener, board) = (Arc::clone(&listener), self.board.clone());
+            let span = tracing::error_span!("task", label = task.label, act = task.act.word());
+            let work = async move {
                 let _permit = permits.acquire().await;
+                board.works(&task.label, task.act.word());
                 let done = Box::pin(carry_out(&config, &dcv, &task)).await;
                 drop(listener);
                 (task.label, done)
-            });
+            };
+            self.work.spawn(work.instrument(span));
         }
         Ok(())
     }
@@ -405,13 +427,14 @@ impl Keeper {
             .settings(config.settings(None))
             .journal(Arc::clone(journal) as Arc<dyn Journal>)
             .observer(self.board.observer())
+            .meter(self.board.meter())
             .build()
             .await?)
     }
 
     async fn ended(
         &mut self,
-        keep: &Keep,
+        config: &Config,
         ended: std::result::Result<(String, Result<Done>), tokio::task::JoinError>,
         worst: Code,
     ) -> Code {
@@ -423,7 +446,13 @@ impl Keeper {
             }
         };
         self.busy.remove(&label);
-        let (text, for_people, code) = match done {
+        // Stored is a certificate also where a deploy command has failed.
+        if let Ok(done) = &done
+            && let Ok(Some((next, present))) = certificate_on_disk(config, &label, Timestamp::now())
+        {
+            self.board.renewed(&label, &present, Some(next).filter(|_| done.waiting.is_none()));
+        }
+        let (text, waiting, code) = match done {
             Ok(Done { text, waiting: None }) => {
                 self.failed.remove(&label);
                 self.told.remove(&label);
@@ -434,19 +463,18 @@ impl Keeper {
                 );
                 return worst;
             }
-            Ok(Done { text, waiting: Some(who) }) => (text, who, Code::Waiting),
+            Ok(Done { text, waiting: Some(waiting) }) => (text, Some(waiting), Code::Waiting),
             Err(failure) => {
                 let times = self.failed.get(&label).map_or(0, |failed| failed.times) + 1;
                 let pause =
                     TRY_AGAIN.saturating_mul(2u32.saturating_pow(times.min(11) - 1)).min(Duration::from_secs(86400));
                 self.failed.insert(label.clone(), Failed { times, again: Instant::now() + pause });
-                (failure.message.clone(), failure.message, failure.code)
+                (failure.message, None, failure.code)
             }
         };
-        if code == Code::Waiting {
-            self.board.waits(&label, &text);
-        } else {
-            self.board.failed(&label, &text);
+        match &waiting {
+            Some(waiting) => self.board.waits(&label, waiting),
+            None => self.board.failed(&label, &text),
         }
         self.screen.result(
             format!(
@@ -455,11 +483,11 @@ impl Keeper {
             ),
             json!({ "result": if code == Code::Waiting { "waiting" } else { "failed" }, "label": label, "text": text }),
         );
-        if self.told.get(&label) != Some(&for_people) {
-            if let Err(why) = notify(keep, &label, code, &for_people).await {
+        if self.told.get(&label) != Some(&text) {
+            if let Err(why) = notify(&config.keep, &label, code, &text).await {
                 self.screen.warn(format!("keep.notify: {why}"));
             }
-            self.told.insert(label, for_people);
+            self.told.insert(label, text);
         }
         crate::run::worse(worst, code)
     }
@@ -522,7 +550,7 @@ async fn began(dcv: &Dcv, request: &Request) -> bool {
 
 fn finished(result: dcv_core::Result<Outcome>) -> Result<Done> {
     Ok(match result? {
-        Outcome::Waiting(waiting) => Done { text: waiting.to_string(), waiting: Some(waiting.to_string()) },
+        Outcome::Waiting(waiting) => Done { text: waiting.to_string(), waiting: Some(waiting) },
         Outcome::Issued(issued) if !issued.left_behind.is_empty() => {
             return Err(Failure::new(
                 Code::LeftBehind,

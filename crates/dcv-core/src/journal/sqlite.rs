@@ -74,6 +74,15 @@ impl SqliteJournal {
         }
     }
 
+    /// Whether an entry could be written now: writes what is there already once more, so that a full or read-only disk shows.
+    ///
+    /// # Errors
+    /// [`JournalError::Store`] says why not.
+    pub async fn check_writable(&self) -> Result<(), JournalError> {
+        let path = self.path.clone();
+        self.with(move |tx| tx.pragma_update(None, "user_version", SCHEMA_VERSION).map_err(|e| store(&path, e))).await
+    }
+
     /// Runs `work` in a transaction on the journal's thread.
     async fn with<T: Send + 'static>(
         &self,
