@@ -99,7 +99,8 @@ impl Campaign {
                     cuts += 1;
                     // It may have been cut off in the last breath.
                     let done = self.dcv.runs(Which::All).await.expect("the journal is read");
-                    if done.iter().any(|run| run.closed && run.chain.is_some() && run.request.names[0].as_str() == name) {
+                    if done.iter().any(|run| run.closed && run.chain.is_some() && run.request.names[0].as_str() == name)
+                    {
                         return (faults, cuts);
                     }
                 }

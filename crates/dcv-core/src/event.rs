@@ -1,9 +1,9 @@
 //! What a front end is told while a run goes on.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use certcentral::{CertificateId, OrderId};
-use dcv_provider::Proof;
+use dcv_provider::{Proof, ProviderError};
 use serde::Serialize;
 
 use crate::{
@@ -13,6 +13,45 @@ use crate::{
 
 /// Told of every [`Event`], on the task that works on the run: it must not block.
 pub type Observer = Arc<dyn Fn(&RunId, &Event) + Send + Sync>;
+
+/// Told of every call of a provider, for metrics: it must not block.
+pub type Meter = Arc<dyn Fn(&ProviderCall<'_>) + Send + Sync>;
+
+/// A call of a provider, and what came of it. An attempt that is repeated is a call of its own.
+#[derive(Debug)]
+pub struct ProviderCall<'a> {
+    /// The provider's name in the configuration.
+    pub provider: &'a str,
+    /// What was asked of it.
+    pub verb: Verb,
+    /// How long it took.
+    pub took: Duration,
+    /// Why it has failed.
+    pub error: Option<&'a ProviderError>,
+}
+
+/// What is asked of a provider.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verb {
+    /// Whether it could present proofs.
+    Preflight,
+    /// To present proofs.
+    Present,
+    /// To take proofs back.
+    Retract,
+}
+
+impl Verb {
+    /// In a word.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Preflight => "preflight",
+            Self::Present => "present",
+            Self::Retract => "retract",
+        }
+    }
+}
 
 /// One step forward, or the reason why there was none. Serialised with a tag `event`, one object per event.
 #[derive(Clone, Debug, Serialize)]
@@ -25,6 +64,9 @@ pub enum Event {
         names: Vec<String>,
         /// It was begun by an earlier process.
         resumed: bool,
+        /// What its owner calls it, where it is kept under a name.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        label: Option<String>,
     },
     /// Everything that can be checked without an order is in order.
     Checked {

@@ -12,12 +12,13 @@ use futures_util::future;
 use jiff::Timestamp;
 use rand::Rng;
 use serde::Serialize;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
+use tracing::Instrument as _;
 
 use crate::{
     certificate::Chain,
     error::{Error, Result},
-    event::{Event, Observer},
+    event::{Event, Meter, Observer, ProviderCall, Verb},
     follow::Follower,
     journal::{Journal, Lease, MemoryJournal, SqliteJournal, Stamped, Which},
     propagation,
@@ -31,7 +32,7 @@ mod home;
 mod proving;
 mod worker;
 
-use worker::{Finished, Worker};
+use worker::{Finished, Worker, span_of_run};
 
 /// So many runs are read from the journal at once: their entries are larger than what is kept of them.
 const READ_AT_ONCE: usize = 256;
@@ -91,6 +92,7 @@ struct Inner {
     dns: Dns,
     settings: Settings,
     observer: Observer,
+    meter: Meter,
     follower: Arc<Follower>,
 }
 
@@ -103,6 +105,7 @@ pub struct DcvBuilder {
     dns: Option<Dns>,
     settings: Settings,
     observer: Observer,
+    meter: Meter,
     follower: Option<Arc<Follower>>,
 }
 
@@ -163,6 +166,13 @@ impl DcvBuilder {
         self
     }
 
+    /// Is told of every call of a provider.
+    #[must_use]
+    pub fn meter(mut self, meter: Meter) -> Self {
+        self.meter = meter;
+        self
+    }
+
     /// Opens the journal and, where none were given, reads the system's resolvers.
     ///
     /// # Errors
@@ -187,6 +197,7 @@ impl DcvBuilder {
                 dns,
                 settings: self.settings,
                 observer: self.observer,
+                meter: self.meter,
                 follower,
             }),
         })
@@ -271,6 +282,7 @@ impl Dcv {
             dns: None,
             settings: Settings::default(),
             observer: Arc::new(|_, _| {}),
+            meter: Arc::new(|_| {}),
             follower: None,
         }
     }
@@ -353,13 +365,14 @@ impl Dcv {
     /// # Errors
     /// After the order was placed, an error leaves the run open: mend the cause and [`resume`](Self::resume).
     pub async fn issue(&self, request: Request) -> Result<Outcome> {
-        let plan = self.plan(&request).await?;
         let id = RunId::new(Timestamp::now());
+        let span = span_of_run(&id);
+        let plan = self.plan(&request).instrument(span.clone()).await?;
         let entry = Entry::Planned { request: Box::new(request) };
         let lease = self.inner.journal.begin(&id, &entry).await?;
         let run = Run::fold(id, &[Stamped { at: Timestamp::now(), entry }]).expect("begins with Planned");
-        let worker = Worker::new(&self.inner, lease, run);
-        worker.tell(&Event::Started { names: worker.names(), resumed: false });
+        let worker = Worker::new(&self.inner, lease, run, span);
+        worker.started(false);
         let places = plan.places.iter().map(|p| format!("{} in {}", p.target, p.within)).collect();
         worker.tell(&Event::Checked { places });
         self.carry_out(worker).await?.outcome()
@@ -371,8 +384,8 @@ impl Dcv {
     /// As [`issue`](Self::issue); [`Error::Journal`] when there is no such run or somebody is working on it.
     pub async fn resume(&self, id: &RunId) -> Result<Outcome> {
         let (lease, run) = self.take_up(id).await?;
-        let worker = Worker::new(&self.inner, lease, run);
-        worker.tell(&Event::Started { names: worker.names(), resumed: true });
+        let worker = Worker::new(&self.inner, lease, run, span_of_run(id));
+        worker.started(true);
         self.carry_out(worker).await?.outcome()
     }
 
@@ -382,7 +395,7 @@ impl Dcv {
     /// [`Error::Ended`] when the certificate is issued already: it can only be revoked.
     pub async fn cancel(&self, id: &RunId, reason: &str) -> Result<()> {
         let (lease, run) = self.take_up(id).await?;
-        let mut worker = Worker::new(&self.inner, lease, run);
+        let mut worker = Worker::new(&self.inner, lease, run, span_of_run(id));
         if worker.run.end.is_none() && worker.run.chain.is_none() {
             worker.record(Entry::Canceling { reason: reason.to_owned() }).await?;
         }
@@ -434,14 +447,6 @@ impl Dcv {
     }
 }
 
-/// What is asked of a provider.
-#[derive(Clone, Copy)]
-enum Verb {
-    Preflight,
-    Present,
-    Retract,
-}
-
 impl Inner {
     /// Calls every provider concerned, all at once, each with its own proofs. The first failure is returned after all have answered.
     async fn each_provider(&self, proofs: &[Proof], verb: Verb) -> Result<Vec<(Route, Vec<Place>)>> {
@@ -467,10 +472,13 @@ impl Inner {
                 }
             };
             let deadline = self.settings.provider_deadline;
-            let result = timeout(deadline, call).await.unwrap_or_else(|_| {
+            let (provider, began) = (route.label.as_str(), Instant::now());
+            let span = tracing::info_span!("provider", provider, verb = verb.word(), proofs = proofs.len(), attempt);
+            let result = timeout(deadline, call).instrument(span).await.unwrap_or_else(|_| {
                 let message = format!("no answer in {deadline:?}");
                 Err(ProviderError::new(dcv_provider::ErrorKind::Unavailable, message))
             });
+            (self.meter)(&ProviderCall { provider, verb, took: began.elapsed(), error: result.as_ref().err() });
             let Err(error) = result else { return result };
             let wait = match error.retry {
                 Retry::No => return Err(error),

@@ -124,6 +124,14 @@ pub trait Journal: Send + Sync {
     /// [`JournalError::Store`].
     async fn runs(&self, which: Which) -> Result<Vec<RunId>, JournalError>;
 
+    /// Whether an entry could be written now, as far as can be told without writing one.
+    ///
+    /// # Errors
+    /// [`JournalError::Store`] says why not.
+    async fn check_writable(&self) -> Result<(), JournalError> {
+        self.runs(Which::Free).await.map(drop)
+    }
+
     /// Waits until others can claim what was held by leases that are dropped. Where that is so as soon as they are, there is
     /// nothing to wait for.
     async fn settle(&self) {}

@@ -44,7 +44,7 @@ mod route;
 pub mod state;
 
 pub use error::{Error, Result};
-pub use event::{Event, Observer};
+pub use event::{Event, Meter, Observer, ProviderCall, Verb};
 pub use flow::{Dcv, DcvBuilder, Issued, Outcome, Plan, Settings};
 pub use placement::{CnameRule, Method, Placement, TxtOwner};
 pub use request::{Deploy, Output, Purpose, Request, TokenSource};

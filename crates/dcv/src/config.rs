@@ -211,6 +211,8 @@ pub(crate) struct Keep {
     pub(crate) listen: Option<SocketAddr>,
     /// What opens the dashboard, where it listens to more than this machine.
     pub(crate) token: Option<Secret>,
+    /// The names by which browsers ask for the dashboard, beside addresses and `localhost`.
+    pub(crate) hosts: Vec<String>,
     /// Program and arguments, run when a person has to act.
     pub(crate) notify: Vec<String>,
 }
@@ -226,6 +228,7 @@ impl Default for Keep {
             parallel: 16,
             listen: None,
             token: None,
+            hosts: Vec::new(),
             notify: Vec::new(),
         }
     }
@@ -354,11 +357,11 @@ impl Config {
 
     /// A client of the account.
     pub(crate) async fn client(&self) -> Result<Client> {
-        self.client_with(Budget::default()).await
+        self.client_within(Budget::default()).await
     }
 
-    /// One that shares the account's limits with others.
-    pub(crate) async fn client_with(&self, budget: Budget) -> Result<Client> {
+    /// A client of the account whose calls count in this budget, which others may share.
+    pub(crate) async fn client_within(&self, budget: Budget) -> Result<Client> {
         let key = self.ca.key.read("ca.key").await.map_err(|error| Failure::new(Code::Usage, error.to_string()))?;
         let agent = concat!("dcv/", env!("CARGO_PKG_VERSION"));
         Client::builder(key)

@@ -28,6 +28,7 @@ use dcv_provider::dns::is_within;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use tokio::{sync::Semaphore, task::JoinSet, time::Instant};
+use tracing::Instrument as _;
 
 use crate::{
     args,
@@ -38,6 +39,7 @@ use crate::{
     run::{interruptible, names_of_run},
     show::{CARE, GOOD, Screen},
     status::Board,
+    supervisor::Supervised,
     webhook,
 };
 
@@ -121,6 +123,7 @@ pub(crate) async fn run(load: impl Fn() -> Result<Config>, screen: Screen, args:
         Some(address) => Some(board.serve(address, &config).await?),
         None => None,
     };
+    let _supervised = (!args.once).then(Supervised::ready);
     let mut keeper = Keeper::new(screen, board, args);
     let code = interruptible(keeper.keep(load)).await;
     keeper.stop().await;
@@ -267,7 +270,7 @@ pub(crate) async fn look(
     };
     let parked = known.iter().filter_map(waits).collect();
     let runs = known.iter().map(|(label, known)| (label.clone(), known.runs)).collect();
-    let policy = Policy { left: config.keep.left, spread: config.keep.spread };
+    let policy = policy(config);
     let mut tasks = Vec::new();
     let mut present = BTreeMap::new();
     let orders = if config.certificates.is_empty() { HashMap::new() } else { orders_of(client).await? };
@@ -302,6 +305,19 @@ pub(crate) async fn look(
     }
     tasks.sort_by_key(|task| (task.at, task.urgency()));
     Ok(Inventory { tasks, present, runs, parked })
+}
+
+fn policy(config: &Config) -> Policy {
+    Policy { left: config.keep.left, spread: config.keep.spread }
+}
+
+/// What was just written, and when it is due again, for those who look; the next pass asks the CA, too.
+fn certificate_on_disk(config: &Config, label: &str, now: Timestamp) -> Result<Option<(Task, Present)>> {
+    let Some(kept) = config.certificates.get(label) else { return Ok(None) };
+    let Some(present) = read_present(config, kept, None)? else { return Ok(None) };
+    let wanted = wanted(config, label, kept)?;
+    let task = keeper::certificate(&wanted, Some(&present), &SoFar::default(), now, policy(config));
+    Ok(Some((task, present)))
 }
 
 /// All orders of the account, by one list.
@@ -369,6 +385,8 @@ struct Keeper {
     failed: HashMap<String, Failed>,
     /// Whether something is put off until what is being worked on has ended.
     held: bool,
+    /// The rate budget is the API key's, and not that of one pass.
+    budget: Budget,
     /// Whom people were told of last, so that they are told once.
     told: HashMap<String, String>,
     work: JoinSet<(String, Result<Done>)>,
@@ -389,11 +407,12 @@ struct Keeper {
     waits: bool,
 }
 
-/// What came of a task, in words for people.
+/// What came of a task.
 enum Done {
+    /// In words for people.
     Finished(String),
     /// Who must act, and what for.
-    Waits(String),
+    Waits(Waiting),
     /// Another worker is at it, or has done it meanwhile.
     Elsewhere,
 }
@@ -456,7 +475,7 @@ impl Keeper {
         let since = self.known_until.map_or(oldest, |known| known.max(oldest));
         let window = Duration::try_from(now.duration_since(since)).unwrap_or_default() + OVERLAP;
         let budget = self.budget.clone();
-        let changes = async { Ok::<_, Failure>(config.client_with(budget).await?.status_changes(window).await?) };
+        let changes = async { Ok::<_, Failure>(config.client_within(budget).await?.status_changes(window).await?) };
         match changes.await {
             Ok(changes) => {
                 let of_ours = |change: &certcentral::StatusChange| {
@@ -481,7 +500,7 @@ impl Keeper {
         loop {
             let passed = self.pass(&config, &permits).await;
             if let Err(failure) = &passed {
-                self.board.failed("the account", &failure.message);
+                self.board.blind(&failure.message);
                 if once {
                     return Err(failure.clone());
                 }
@@ -495,7 +514,7 @@ impl Keeper {
             loop {
                 tokio::select! {
                     Some(ended) = self.work.join_next() => {
-                        worst = self.ended(&config.keep, ended, worst).await;
+                        worst = self.ended(&config, ended, worst).await;
                         if self.held {
                             break;
                         }
@@ -524,19 +543,19 @@ impl Keeper {
     /// Looks once, and begins what is due.
     async fn pass(&mut self, config: &Arc<Config>, permits: &Arc<Semaphore>) -> Result<()> {
         let now = Timestamp::now();
-        let client = config.client_with(self.budget.clone()).await?;
+        let client = config.client_within(self.budget.clone()).await?;
         let journal = match &self.journal {
             Some(journal) => Arc::clone(journal),
             None => Arc::clone(self.journal.insert(journal::open(config).await?)),
         };
         let mut inventory = look(config, &client, Some(&*journal), &mut self.books, now).await?;
         self.parked = std::mem::take(&mut inventory.parked);
+        self.board.planned(&inventory, config, &client, &journal);
         for parked in self.parked.values() {
-            self.board.parked(&parked.label, &parked.waiting.to_string());
+            self.board.parked(&parked.label, &parked.waiting, parked.since);
         }
         self.listen(config).await;
         let free: BTreeSet<RunId> = journal.runs(Which::Free).await?.into_iter().collect();
-        self.board.planned(&inventory, &client);
         let heard = std::mem::take(&mut self.heard);
         if self.once {
             self.tell_who_is_waited_for(&inventory, &heard, now);
@@ -575,18 +594,21 @@ impl Keeper {
         let listener = Arc::new(webhook::listen(config, &dcv).await?);
         for task in due {
             self.screen.note(format!("{}: {} ({})", task.label, task.act.word(), task.why));
-            self.board.begun(&task.label, task.act.word());
+            self.board.queued(&task.label, task.act.word());
             self.busy.insert(task.label.clone());
             let (config, dcv, permits, task) =
                 (Arc::clone(config), Arc::clone(&dcv), Arc::clone(permits), task.clone());
-            let listener = Arc::clone(&listener);
+            let (listener, board) = (Arc::clone(&listener), self.board.clone());
+            let span = tracing::error_span!("task", label = task.label, act = task.act.word());
             let earlier = inventory.runs.get(&task.label).copied().unwrap_or(0);
-            self.work.spawn(async move {
+            let work = async move {
                 let _permit = permits.acquire().await;
+                board.works(&task.label, task.act.word());
                 let done = Box::pin(carry_out(&config, &dcv, &task, earlier)).await;
                 drop(listener);
                 (task.label, done)
-            });
+            };
+            self.work.spawn(work.instrument(span));
         }
         Ok(())
     }
@@ -619,7 +641,8 @@ impl Keeper {
             .dns(dns)
             .settings(Settings { people, ..config.settings(None) })
             .journal(Arc::clone(journal))
-            .observer(self.board.observer());
+            .observer(self.board.observer())
+            .meter(self.board.meter());
         if let Some(last) = &self.last {
             builder = builder.beside(last);
         }
@@ -628,7 +651,7 @@ impl Keeper {
 
     async fn ended(
         &mut self,
-        keep: &Keep,
+        config: &Config,
         ended: std::result::Result<(String, Result<Done>), tokio::task::JoinError>,
         worst: Code,
     ) -> Code {
@@ -640,7 +663,13 @@ impl Keeper {
             }
         };
         self.busy.remove(&label);
-        let (text, code) = match done {
+        // Stored is a certificate also where a deploy command has failed.
+        if let Ok(done) = &done
+            && let Ok(Some((next, present))) = certificate_on_disk(config, &label, Timestamp::now())
+        {
+            self.board.renewed(&label, &present, Some(next).filter(|_| matches!(done, Done::Finished(_))));
+        }
+        let (text, waiting, code) = match done {
             Ok(Done::Elsewhere) => {
                 self.failed.remove(&label);
                 self.told.remove(&label);
@@ -657,19 +686,18 @@ impl Keeper {
                 );
                 return worst;
             }
-            Ok(Done::Waits(text)) => (text, Code::Waiting),
+            Ok(Done::Waits(waiting)) => (waiting.to_string(), Some(waiting), Code::Waiting),
             Err(failure) => {
                 let times = self.failed.get(&label).map_or(0, |failed| failed.times) + 1;
                 let pause =
                     TRY_AGAIN.saturating_mul(2u32.saturating_pow(times.min(11) - 1)).min(Duration::from_secs(86400));
                 self.failed.insert(label.clone(), Failed { times, again: Instant::now() + pause });
-                (failure.message, failure.code)
+                (failure.message, None, failure.code)
             }
         };
-        if code == Code::Waiting {
-            self.board.waits(&label, &text);
-        } else {
-            self.board.failed(&label, &text);
+        match &waiting {
+            Some(waiting) => self.board.waits(&label, waiting),
+            None => self.board.failed(&label, &text),
         }
         self.screen.result(
             format!(
@@ -679,7 +707,7 @@ impl Keeper {
             json!({ "result": if code == Code::Waiting { "waiting" } else { "failed" }, "label": label, "text": text }),
         );
         if self.told.get(&label) != Some(&text) {
-            if let Err(why) = notify(keep, &label, code, &text).await {
+            if let Err(why) = notify(&config.keep, &label, code, &text).await {
                 self.screen.warn(format!("keep.notify: {why}"));
             }
             self.told.insert(label, text);
@@ -759,7 +787,7 @@ fn finished(result: dcv_core::Result<Outcome>) -> Result<Done> {
         result => result?,
     };
     Ok(match outcome {
-        Outcome::Waiting(waiting) => Done::Waits(waiting.to_string()),
+        Outcome::Waiting(waiting) => Done::Waits(waiting),
         Outcome::Issued(issued) if !issued.left_behind.is_empty() => {
             return Err(Failure::new(
                 Code::LeftBehind,

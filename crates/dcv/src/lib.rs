@@ -16,6 +16,7 @@ mod journal;
 mod keeper;
 mod manual;
 mod orders;
+mod otel;
 mod plugin;
 mod providers;
 mod quickstart;
@@ -24,17 +25,19 @@ mod run;
 mod sandbox;
 mod show;
 mod status;
+mod supervisor;
 mod webhook;
 
 use std::{ffi::OsString, path::Path, process::ExitCode};
 
 use clap::Parser;
 use dcv_core::Purpose;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
-use args::{Cli, Command};
+use args::{Cli, Command, LogFormat};
 use config::Config;
 use exit::{Failure, Result};
+use otel::Traces;
 use show::Screen;
 
 pub use exit::Code;
@@ -48,7 +51,6 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     // The one cryptography provider of the process. A second call finds it in place.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    trace(cli.global.verbose);
     let screen = Screen::new(&cli.global);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -57,10 +59,12 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             return Code::Unexpected.into();
         }
     };
+    let traces = trace(&cli.global, runtime.handle());
     let code = runtime.block_on(Box::pin(command(&cli, screen))).unwrap_or_else(|failure| {
         screen.failure(&failure);
         failure.code
     });
+    traces.flush();
     // A question to a silent server must not hold the exit up.
     runtime.shutdown_background();
     code.into()
@@ -113,8 +117,8 @@ fn refuse(error: &clap::Error, json: bool) -> ExitCode {
 }
 
 /// Diagnostics to stderr: `RUST_LOG`, else by `-v`. Only our own crates say more; others might show headers.
-fn trace(verbose: u8) {
-    let level = match verbose {
+fn trace(global: &args::Global, runtime: &tokio::runtime::Handle) -> Traces {
+    let level = match global.verbose {
         0 => "error",
         1 => "info",
         2 => "debug",
@@ -151,7 +155,14 @@ fn trace(verbose: u8) {
     let by_flags = std::iter::once("error".to_owned()).chain(filter).collect::<Vec<_>>().join(",");
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(by_flags));
     let plain = std::env::var_os("NO_COLOR").is_some();
-    let writer = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(!plain);
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = match global.log_format {
+        LogFormat::Text => lines.with_ansi(!plain).boxed(),
+        // Without escapes, which have no place in JSON; the spans are the run, with its order, and the step.
+        LogFormat::Json => lines.with_ansi(false).json().flatten_event(true).with_current_span(false).boxed(),
+    };
+    let (layer, traces) = otel::traces(runtime);
     // Fails when a test has set one up already.
-    let _ = writer.try_init();
+    let _ = tracing_subscriber::registry().with(lines.with_filter(filter)).with(layer).try_init();
+    traces
 }

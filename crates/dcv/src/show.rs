@@ -305,7 +305,7 @@ pub(crate) fn words_of(run: &RunId, event: &Event) -> Vec<String> {
 /// What an event says, in lines. The words are stable: scripts may look for them.
 fn words(run: &RunId, event: &Event, board: &Board) -> Vec<String> {
     match event {
-        Event::Started { names, resumed } => {
+        Event::Started { names, resumed, .. } => {
             let again = if *resumed { " taken up again" } else { "" };
             vec![format!("run {run}{again}: {}", names.join(", "))]
         }
@@ -545,7 +545,7 @@ mod tests {
         let seen = ProofView { proof: txt("_dnsauth.example.com"), views: views.to_vec(), visible: false };
         let table: Vec<(Event, &str, &str)> = vec![
             (
-                Event::Started { names: vec!["a.example.com".to_owned()], resumed: true },
+                Event::Started { names: vec!["a.example.com".to_owned()], resumed: true, label: None },
                 "run dcv-1 taken up again: a.example.com",
                 "",
             ),

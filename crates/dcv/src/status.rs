@@ -1,103 +1,230 @@
-//! What `dcv run` shows of itself while it runs: a page for people, metrics for Prometheus, health for supervisors.
+//! What `dcv run` shows of itself while it runs: pages for people, metrics for Prometheus, health for supervisors.
 //!
-//! All of it is read from one [`Board`], which the keeper writes. The page is made here, on the server, without scripts: it
-//! reloads itself. It listens to this machine only, or wants a token.
+//! All of it is read from one [`Board`], which the keeper and the events of runs write; only the history of a certificate comes
+//! from the journal. Pages are made here, on the server, and are whole without scripts: a small one refreshes them as things
+//! happen. Who may look is decided in `guard`.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
-    fmt::Write as _,
-    net::SocketAddr,
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
 
-use axum::{
-    Router,
-    extract::{Query, Request, State},
-    http::{HeaderMap, StatusCode, header},
-    middleware::{self, Next},
-    response::{Html, IntoResponse, Response},
-    routing::get,
+use certcentral::{Client, OrderId};
+use dcv_core::{
+    Event, Meter, Observer, ProviderCall, RunId, Verb,
+    journal::Journal,
+    keeper::{Present, Task},
+    propagation::View,
+    state::{Actor, Waiting},
 };
-use certcentral::Client;
-use dcv_core::{Event, Observer, RunId, keeper::Task};
+use dcv_provider::{ErrorKind, Proof, dns::is_within};
 use jiff::Timestamp;
-use secrecy::{ExposeSecret, SecretString};
-use serde::Deserialize;
+use tokio::sync::watch;
 
-use crate::{
-    config::Config,
-    exit::{Code, Failure, Result},
-    keeper::Inventory,
-    show::words_of,
-};
+use crate::{config::Config, keeper::Inventory, show::words_of};
 
-/// How many events are remembered for the page.
-const EVENTS: usize = 100;
-/// How often the page reloads itself, in seconds.
-const RELOAD: u32 = 10;
-/// Upper bounds of the histogram of propagation times, in seconds.
-const BUCKETS: [f64; 9] = [0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0];
+use metrics::Histogram;
+
+mod guard;
+mod history;
+mod html;
+mod metrics;
+mod overview;
+mod serve;
+mod timeline;
+
+/// How many events are remembered.
+const EVENTS: usize = 200;
+/// How many runs are remembered; those that are over go first.
+const RUNS: usize = 50;
+/// Upper bounds of propagation times, in seconds.
+const PROPAGATION: &[f64] = &[0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0];
+/// Upper bounds of providers' answers, in seconds.
+const LATENCY: &[f64] = &[0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
 
 /// What is shown. Cheap to clone; clones share it.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct Board {
     shared: Arc<Mutex<Shared>>,
+    /// Counts changes, for those who watch.
+    version: Arc<watch::Sender<u64>>,
 }
 
-#[derive(Default)]
 struct Shared {
-    tasks: Vec<Task>,
-    /// Life of the certificates that are there.
-    lives: BTreeMap<String, (Timestamp, Timestamp)>,
-    states: BTreeMap<String, (Stage, String)>,
-    events: VecDeque<(Timestamp, String, String)>,
-    client: Option<Client>,
-    /// When the inventory was looked at last.
-    looked: Option<Timestamp>,
+    began: Timestamp,
+    /// Everything that is to be kept, by label.
+    kept: BTreeMap<String, Kept>,
+    account: Account,
+    journal: Option<Arc<dyn Journal>>,
+    runs: BTreeMap<RunId, Watched>,
+    events: VecDeque<Said>,
     done: u64,
     failed: u64,
     waited: u64,
-    /// When a run's proofs were presented.
-    presented: BTreeMap<RunId, Instant>,
     propagation: Histogram,
+    /// By provider, what was asked of it, and `ok` or `error`.
+    providers: BTreeMap<(String, Verb, &'static str), Histogram>,
+    errors: BTreeMap<(String, &'static str), u64>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    Works,
-    Waits,
-    Failed,
-    Done,
-    Left,
+/// The account, and when it was looked at.
+#[derive(Default)]
+struct Account {
+    client: Option<Client>,
+    /// When the last look succeeded.
+    looked: Option<Timestamp>,
+    /// Since when looks fail, and why the last one did.
+    failure: Option<(Timestamp, String)>,
+    /// How often it is looked at.
+    interval: std::time::Duration,
 }
 
-impl Stage {
+/// Something that was said.
+struct Said {
+    at: Timestamp,
+    /// A label, or a run that has none.
+    whose: String,
+    text: String,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Certificate,
+    Domain,
+}
+
+impl Kind {
     fn word(self) -> &'static str {
         match self {
-            Self::Works => "works",
-            Self::Waits => "waits",
-            Self::Failed => "failed",
-            Self::Done => "done",
-            Self::Left => "left",
+            Self::Certificate => "certificate",
+            Self::Domain => "validation",
         }
     }
 }
 
-#[derive(Default)]
-struct Histogram {
-    counts: [u64; BUCKETS.len()],
-    count: u64,
-    sum: f64,
+/// A certificate or a domain that is to be kept.
+struct Kept {
+    kind: Kind,
+    names: Vec<String>,
+    task: Task,
+    /// Begin and end of what is there.
+    life: Option<(Timestamp, Timestamp)>,
+    order: Option<OrderId>,
+    stand: Stand,
 }
 
-impl Histogram {
-    fn take(&mut self, seconds: f64) {
-        for (count, bound) in self.counts.iter_mut().zip(BUCKETS) {
-            *count += u64::from(seconds <= bound);
+/// Where something stands, by what was last heard of it.
+#[derive(Clone)]
+struct Stand {
+    stage: Stage,
+    text: String,
+    /// Who must act.
+    on: Option<Actor>,
+    since: Timestamp,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    Failed,
+    Waits,
+    Works,
+    Queued,
+    Done,
+    /// Another worker is at it.
+    Left,
+    /// Nothing has happened to it since the keeper began.
+    Rests,
+}
+
+impl Stage {
+    const ALL: [Self; 7] = [Self::Failed, Self::Waits, Self::Works, Self::Queued, Self::Done, Self::Left, Self::Rests];
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Failed => "failed",
+            Self::Waits => "waits",
+            Self::Works => "works",
+            Self::Queued => "queued",
+            Self::Done => "done",
+            Self::Left => "left",
+            Self::Rests => "rests",
         }
-        self.count += 1;
-        self.sum += seconds;
+    }
+
+    /// A sign beside the word, for those who do not see its color.
+    fn sign(self) -> &'static str {
+        match self {
+            Self::Failed => "✕",
+            Self::Waits => "◷",
+            Self::Works => "▶",
+            Self::Queued => "≡",
+            Self::Done => "✓",
+            Self::Left => "→",
+            Self::Rests => "○",
+        }
+    }
+}
+
+/// A run, as far as its events tell.
+struct Watched {
+    label: Option<String>,
+    names: Vec<String>,
+    order: Option<OrderId>,
+    /// By domain.
+    proofs: BTreeMap<String, Shown>,
+    /// When its proofs were presented.
+    presented: Option<Instant>,
+    heard: Timestamp,
+    over: bool,
+}
+
+/// Where the proof of a domain stands.
+struct Shown {
+    step: Step,
+    /// The record or file, once it is presented.
+    proof: Option<Proof>,
+    provider: Option<String>,
+    /// What name servers, resolvers and web servers showed when they were last asked.
+    views: Vec<View>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Step {
+    Open,
+    Placed,
+    Visible,
+    Accepted,
+}
+
+impl Step {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Open => "to be placed",
+            Self::Placed => "placed, not yet visible everywhere",
+            Self::Visible => "visible everywhere",
+            Self::Accepted => "accepted by the CA",
+        }
+    }
+}
+
+impl Default for Board {
+    fn default() -> Self {
+        let shared = Shared {
+            began: Timestamp::now(),
+            kept: BTreeMap::new(),
+            account: Account::default(),
+            journal: None,
+            runs: BTreeMap::new(),
+            events: VecDeque::new(),
+            done: 0,
+            failed: 0,
+            waited: 0,
+            propagation: Histogram::new(PROPAGATION),
+            providers: BTreeMap::new(),
+            errors: BTreeMap::new(),
+        };
+        Self { shared: Arc::new(Mutex::new(shared)), version: Arc::new(watch::Sender::new(0)) }
     }
 }
 
@@ -106,426 +233,289 @@ impl Board {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn change<T>(&self, change: impl FnOnce(&mut Shared) -> T) -> T {
+        let changed = change(&mut self.lock());
+        self.version.send_modify(|version| *version += 1);
+        changed
+    }
+
     /// The inventory was looked at.
-    pub(crate) fn planned(&self, inventory: &Inventory, client: &Client) {
-        let mut shared = self.lock();
-        shared.tasks.clone_from(&inventory.tasks);
-        let life = |(label, present): (&String, &dcv_core::keeper::Present)| {
-            (label.clone(), (present.not_before, present.not_after))
-        };
-        shared.lives = inventory.present.iter().map(life).collect();
-        shared.client = Some(client.clone());
-        shared.looked = Some(Timestamp::now());
+    pub(crate) fn planned(&self, inventory: &Inventory, config: &Config, client: &Client, journal: &Arc<dyn Journal>) {
+        self.change(|shared| {
+            let mut before = std::mem::take(&mut shared.kept);
+            for task in &inventory.tasks {
+                let configured = config.certificates.get(&task.label);
+                let present = inventory.present.get(&task.label);
+                let stand = before.remove(&task.label).map(|kept| kept.stand);
+                let kept = Kept {
+                    kind: if configured.is_some() { Kind::Certificate } else { Kind::Domain },
+                    names: configured.map_or_else(|| vec![task.label.clone()], |kept| kept.names.clone()),
+                    task: task.clone(),
+                    life: present.map(|present| (present.not_before, present.not_after)),
+                    order: present.and_then(|present| present.order.map(|order| order.id)),
+                    stand: stand.unwrap_or_else(|| Stand::new(Stage::Rests, "", None)),
+                };
+                shared.kept.insert(task.label.clone(), kept);
+            }
+            shared.account = Account {
+                client: Some(client.clone()),
+                looked: Some(Timestamp::now()),
+                failure: None,
+                interval: config.keep.interval,
+            };
+            shared.journal = Some(Arc::clone(journal));
+        });
+    }
+
+    /// A new certificate is there; `next` is what has to be done for it after this, where that is known.
+    pub(crate) fn renewed(&self, label: &str, present: &Present, next: Option<Task>) {
+        self.change(|shared| {
+            if let Some(kept) = shared.kept.get_mut(label) {
+                kept.life = Some((present.not_before, present.not_after));
+                kept.task.ends = Some(present.not_after);
+                if let Some(next) = next {
+                    kept.task = next;
+                }
+            }
+        });
+    }
+
+    /// Looking at the account, the journal or the files has failed.
+    pub(crate) fn blind(&self, why: &str) {
+        self.change(|shared| {
+            let since = shared.account.failure.take().map_or_else(Timestamp::now, |(since, _)| since);
+            shared.account.failure = Some((since, why.to_owned()));
+            shared.say("the account", why);
+        });
+    }
+
+    /// A task is due, and waits for its turn.
+    pub(crate) fn queued(&self, label: &str, act: &str) {
+        self.set(label, Stand::new(Stage::Queued, act, None));
     }
 
     /// A task is worked on.
-    pub(crate) fn begun(&self, label: &str, act: &str) {
-        self.set(label, Stage::Works, act);
+    pub(crate) fn works(&self, label: &str, act: &str) {
+        self.set(label, Stand::new(Stage::Works, act, None));
     }
 
     /// A task is done.
     pub(crate) fn done(&self, label: &str, text: &str) {
-        self.set(label, Stage::Done, text);
         self.lock().done += 1;
+        self.set(label, Stand::new(Stage::Done, text, None));
     }
 
     /// Somebody else has to act.
-    pub(crate) fn waits(&self, label: &str, text: &str) {
-        self.set(label, Stage::Waits, text);
+    pub(crate) fn waits(&self, label: &str, waiting: &Waiting) {
         self.lock().waited += 1;
+        self.set(label, Stand::new(Stage::Waits, &waiting.what, Some(waiting.on)));
     }
 
     /// Somebody else has to act, as is known from before.
-    pub(crate) fn parked(&self, label: &str, text: &str) {
-        let mut shared = self.lock();
-        shared.states.entry(label.to_owned()).or_insert_with(|| (Stage::Waits, text.to_owned()));
+    pub(crate) fn parked(&self, label: &str, waiting: &Waiting, since: Timestamp) {
+        self.change(|shared| {
+            if let Some(kept) = shared.kept.get_mut(label)
+                && kept.stand.stage == Stage::Rests
+            {
+                kept.stand = Stand { since, ..Stand::new(Stage::Waits, &waiting.what, Some(waiting.on)) };
+            }
+        });
+    }
+
+    /// Another worker does it.
+    pub(crate) fn left(&self, label: &str, text: &str) {
+        self.set(label, Stand::new(Stage::Left, text, None));
     }
 
     /// Something has failed.
     pub(crate) fn failed(&self, label: &str, text: &str) {
-        self.set(label, Stage::Failed, text);
         self.lock().failed += 1;
+        self.set(label, Stand::new(Stage::Failed, text, None));
     }
 
-    /// Somebody else does it.
-    pub(crate) fn left(&self, label: &str, text: &str) {
-        self.set(label, Stage::Left, text);
-    }
-
-    fn set(&self, label: &str, stage: Stage, text: &str) {
-        let mut shared = self.lock();
-        shared.states.insert(label.to_owned(), (stage, text.to_owned()));
-        shared.say(label, &format!("{}: {text}", stage.word()));
+    fn set(&self, label: &str, stand: Stand) {
+        self.change(|shared| {
+            let on = stand.on.map(|on| format!(" for {on}")).unwrap_or_default();
+            let before = shared.kept.get(label).map(|kept| &kept.stand);
+            // What a run waits for it has said itself.
+            let said = before.is_some_and(|before| stand.stage == Stage::Waits && before.text == stand.text);
+            if !said {
+                shared.say(label, &format!("{}{on}: {}", stand.stage.word(), stand.text));
+            }
+            if matches!(stand.stage, Stage::Done | Stage::Waits | Stage::Failed) {
+                let of_label = shared.runs.values_mut().filter(|run| run.label.as_deref() == Some(label));
+                of_label.for_each(|run| run.over = true);
+            }
+            if let Some(kept) = shared.kept.get_mut(label) {
+                kept.stand = stand;
+            }
+        });
     }
 
     /// A listener for the events of runs.
     pub(crate) fn observer(&self) -> Observer {
         let board = self.clone();
-        Arc::new(move |run, event| board.tell(run, event))
+        Arc::new(move |run, event| board.change(|shared| shared.tell(run, event)))
     }
 
-    fn tell(&self, run: &RunId, event: &Event) {
-        let mut shared = self.lock();
-        match event {
-            Event::Presented { .. } => {
-                shared.presented.entry(run.clone()).or_insert_with(Instant::now);
-            }
-            Event::Visible { .. } => {
-                if let Some(began) = shared.presented.remove(run) {
-                    shared.propagation.take(began.elapsed().as_secs_f64());
-                }
-            }
-            _ => {}
-        }
-        for text in words_of(run, event) {
-            shared.say(run.as_str(), &text);
-        }
+    /// A listener for the calls of providers.
+    pub(crate) fn meter(&self) -> Meter {
+        let board = self.clone();
+        // Not a change of its own: what it does to a run is told by events.
+        Arc::new(move |call| board.lock().meter(call))
     }
+}
 
-    /// Serves page, metrics and health until dropped.
-    pub(crate) async fn serve(&self, address: SocketAddr, config: &Config) -> Result<Server> {
-        let token = match &config.keep.token {
-            Some(token) => {
-                let read = token.read("keep.token").await;
-                Some(read.map_err(|error| Failure::new(Code::Usage, error.to_string()))?)
-            }
-            None => None,
-        };
-        let listener = tokio::net::TcpListener::bind(address).await.map_err(|error| {
-            Failure::usage("keep.listen", format!("`{address}` cannot be listened on: {error}; choose another"))
-        })?;
-        let guarded = Router::new()
-            .route("/", get(page))
-            .route("/metrics", get(metrics))
-            .route_layer(middleware::from_fn_with_state(token, admit));
-        let app =
-            guarded.route("/healthz", get(async || "alive\n")).route("/readyz", get(ready)).with_state(self.clone());
-        Ok(Server(tokio::spawn(async move {
-            if let Err(error) = axum::serve(listener, app).await {
-                tracing::warn!(%error, "the dashboard has ended");
-            }
-        })))
+impl Stand {
+    fn new(stage: Stage, text: &str, on: Option<Actor>) -> Self {
+        Self { stage, text: text.to_owned(), on, since: Timestamp::now() }
     }
 }
 
 impl Shared {
     fn say(&mut self, whose: &str, text: &str) {
-        self.events.push_front((Timestamp::now(), whose.to_owned(), text.to_owned()));
+        self.events.push_front(Said { at: Timestamp::now(), whose: whose.to_owned(), text: text.to_owned() });
         self.events.truncate(EVENTS);
     }
-}
 
-/// Serves until dropped.
-pub(crate) struct Server(tokio::task::JoinHandle<()>);
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-#[derive(Deserialize)]
-struct Given {
-    token: Option<String>,
-}
-
-/// Lets those in who know the token: as a bearer token, a cookie, or once in the address, which sets the cookie.
-async fn admit(
-    State(token): State<Option<SecretString>>,
-    Query(given): Query<Given>,
-    headers: HeaderMap,
-    request: Request,
-    next: Next,
-) -> Response {
-    use subtle::ConstantTimeEq;
-    let text = |name| headers.get(name).and_then(|value: &header::HeaderValue| value.to_str().ok()).unwrap_or_default();
-    let Some(token) = token else {
-        // Without a token it listens to this machine only, where a browser asks on behalf of any page whose name leads here.
-        if is_this_machine(text(header::HOST)) {
-            return next.run(request).await;
-        }
-        let wanted = "ask for localhost or an address; under another name a token is wanted (keep.token)\n";
-        return (StatusCode::MISDIRECTED_REQUEST, wanted).into_response();
-    };
-    let is_it = |text: &str| bool::from(text.as_bytes().ct_eq(token.expose_secret().as_bytes()));
-    let bearer = text(header::AUTHORIZATION).strip_prefix("Bearer ").is_some_and(is_it);
-    let cookie = text(header::COOKIE).split(';').filter_map(|one| one.trim().strip_prefix("dcv=")).any(is_it);
-    if bearer || cookie {
-        return next.run(request).await;
-    }
-    if given.token.as_deref().is_some_and(is_it) {
-        let cookie = format!("dcv={}; HttpOnly; SameSite=Strict; Path=/", token.expose_secret());
-        // The token leaves the address bar.
-        return (StatusCode::SEE_OTHER, [(header::SET_COOKIE, cookie), (header::LOCATION, "/".to_owned())])
-            .into_response();
-    }
-    (StatusCode::UNAUTHORIZED, "a token is wanted: Authorization: Bearer …, or ?token=… once\n").into_response()
-}
-
-/// Whether a `Host` is an address or `localhost`: no name that somebody else can lead here (DNS rebinding).
-fn is_this_machine(host: &str) -> bool {
-    let name = host
-        .rsplit_once(':')
-        .filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()))
-        .map_or(host, |(name, _)| name);
-    name.eq_ignore_ascii_case("localhost") || name.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok()
-}
-
-/// Ready: the account and the files were looked at, and not long ago.
-async fn ready(State(board): State<Board>) -> (StatusCode, &'static str) {
-    match board.lock().looked {
-        Some(_) => (StatusCode::OK, "ready\n"),
-        None => (StatusCode::SERVICE_UNAVAILABLE, "nothing was looked at yet\n"),
-    }
-}
-
-async fn metrics(State(board): State<Board>) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], in_prometheus(&board.lock()))
-}
-
-async fn page(State(board): State<Board>) -> impl IntoResponse {
-    // Nothing is loaded from anywhere, and nothing runs.
-    let policy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";
-    ([(header::CONTENT_SECURITY_POLICY, policy)], Html(in_html(&board.lock(), Timestamp::now())))
-}
-
-// ---- metrics
-
-fn in_prometheus(shared: &Shared) -> String {
-    let mut text = String::new();
-    let mut family = |name: &str, kind: &str, help: &str, samples: Vec<(String, f64)>| {
-        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
-        for (labels, value) in samples {
-            let labels = if labels.is_empty() { labels } else { format!("{{{labels}}}") };
-            let _ = writeln!(text, "{name}{labels} {value}");
-        }
-    };
-    let seconds = |at: Timestamp| at.as_duration().as_secs_f64();
-    let label =
-        |text: &str| format!("label=\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n"));
-    let ends = shared.tasks.iter().filter_map(|task| Some((label(&task.label), seconds(task.ends?))));
-    family(
-        "dcv_valid_until_seconds",
-        "gauge",
-        "End of a certificate or of a domain's validation, Unix time.",
-        ends.collect(),
-    );
-    let due = shared
-        .tasks
-        .iter()
-        .map(|task| (format!("{},act=\"{}\"", label(&task.label), task.act.word()), seconds(task.at)));
-    family("dcv_due_seconds", "gauge", "When the next act is due, Unix time.", due.collect());
-    let states =
-        shared.states.iter().map(|(name, (stage, _))| (format!("{},state=\"{}\"", label(name), stage.word()), 1.0));
-    family("dcv_state", "gauge", "What was last heard of a certificate or domain.", states.collect());
-    #[expect(clippy::cast_precision_loss, reason = "counts")]
-    let count = |number: u64| number as f64;
-    let tasks = [("done", shared.done), ("failed", shared.failed), ("waited", shared.waited)];
-    let tasks = tasks.map(|(result, number)| (format!("result=\"{result}\""), count(number))).to_vec();
-    family("dcv_tasks_total", "counter", "Tasks by what came of them.", tasks);
-    let queued = shared.tasks.iter().filter(|task| task.is_due(Timestamp::now())).count();
-    family("dcv_tasks_due", "gauge", "Tasks that are due.", vec![(String::new(), count(queued as u64))]);
-    if let Some(client) = &shared.client {
-        let usage = client.budget().usage();
-        let window = |window: &certcentral::Window| format!("window=\"{}s\"", window.length.as_secs());
-        let used = usage.windows.iter().map(|(used, of)| (window(of), count(*used as u64))).collect();
-        family("dcv_api_calls", "gauge", "Calls of the API that count in a window.", used);
-        let most = usage.windows.iter().map(|(_, of)| (window(of), count(of.calls as u64))).collect();
-        family("dcv_api_calls_limit", "gauge", "Calls that a window allows.", most);
-    }
-    if let Some(looked) = shared.looked {
-        family(
-            "dcv_looked_seconds",
-            "gauge",
-            "When files, journal and account were looked at, Unix time.",
-            vec![(String::new(), seconds(looked))],
-        );
-    }
-    let histogram = &shared.propagation;
-    let mut samples: Vec<(String, f64)> =
-        BUCKETS.iter().zip(histogram.counts).map(|(bound, n)| (format!("le=\"{bound}\""), count(n))).collect();
-    samples.push(("le=\"+Inf\"".to_owned(), count(histogram.count)));
-    let name = "dcv_propagation_seconds";
-    let _ = writeln!(
-        text,
-        "# HELP {name} From presenting proofs to their being visible everywhere.\n# TYPE {name} histogram"
-    );
-    for (labels, value) in samples {
-        let _ = writeln!(text, "{name}_bucket{{{labels}}} {value}");
-    }
-    let _ = writeln!(text, "{name}_sum {}\n{name}_count {}", histogram.sum, histogram.count);
-    text
-}
-
-// ---- the page
-
-const STYLE: &str = "\
-:root{color-scheme:light dark;--line:#8884;--good:#2a8;--care:#c80;--bad:#c33}\
-body{font:15px/1.45 system-ui,sans-serif;margin:1.5rem auto;max-width:70rem;padding:0 1rem}\
-h1{font-size:1.3rem}h2{font-size:1.05rem;margin-top:2rem}\
-table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.35rem .6rem;border-bottom:1px solid var(--line);vertical-align:top}\
-.bar{position:relative;background:var(--line);height:.8rem;border-radius:.4rem;overflow:hidden;min-width:8rem}\
-.bar i{position:absolute;inset:0 auto 0 0;background:var(--good)}.bar.soon i{background:var(--care)}.bar.over i{background:var(--bad)}\
-.waits{color:var(--care)}.failed{color:var(--bad)}.done{color:var(--good)}\
-small{opacity:.7}";
-
-fn in_html(shared: &Shared, now: Timestamp) -> String {
-    let mut html = format!(
-        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>dcv</title>\
-         <meta name=\"viewport\" content=\"width=device-width\"><meta http-equiv=\"refresh\" content=\"{RELOAD}\">\
-         <style>{STYLE}</style></head><body><main><h1>dcv <small>{}</small></h1>",
-        now.strftime("%Y-%m-%d %H:%M:%S UTC")
-    );
-    let due = shared.tasks.iter().filter(|task| task.is_due(now)).count();
-    let of = |stage| shared.states.values().filter(|(one, _)| *one == stage).count();
-    let _ = write!(
-        html,
-        "<p>{} kept, {due} due, {} waiting, {} failed.{}</p>",
-        shared.tasks.len(),
-        of(Stage::Waits),
-        of(Stage::Failed),
-        budget(shared)
-    );
-    let waiting: Vec<_> =
-        shared.states.iter().filter(|(_, (stage, _))| matches!(stage, Stage::Waits | Stage::Failed)).collect();
-    if !waiting.is_empty() {
-        html.push_str(
-            "<h2>What waits for whom</h2><table><thead><tr><th>What</th><th>State</th><th>Why</th></tr></thead><tbody>",
-        );
-        for (label, (stage, text)) in waiting {
-            let word = stage.word();
-            let _ = write!(
-                html,
-                "<tr><td>{}</td><td class=\"{word}\">{word}</td><td>{}</td></tr>",
-                escape(label),
-                escape(text)
-            );
-        }
-        html.push_str("</tbody></table>");
-    }
-    html.push_str(
-        "<h2>Certificates and domains</h2><table><thead><tr><th>What</th><th>Life</th><th>Ends</th><th>Next</th><th>Why</th></tr></thead><tbody>",
-    );
-    let mut tasks: Vec<&Task> = shared.tasks.iter().collect();
-    tasks.sort_by_key(|task| task.urgency());
-    for task in tasks {
-        let when = if task.is_due(now) { "now".to_owned() } else { task.at.strftime("%Y-%m-%d").to_string() };
-        let ends = task.ends.map_or_else(|| "-".to_owned(), |end| end.strftime("%Y-%m-%d").to_string());
-        let _ = write!(
-            html,
-            "<tr><td>{}</td><td>{}</td><td>{ends}</td><td>{} {when}</td><td>{}</td></tr>",
-            escape(&task.label),
-            bar(shared.lives.get(&task.label), task, now),
-            task.act.word(),
-            escape(&task.why)
-        );
-    }
-    html.push_str(
-        "</tbody></table><h2>Lately</h2><table><thead><tr><th>When</th><th>Whose</th><th>What</th></tr></thead><tbody>",
-    );
-    for (at, whose, text) in &shared.events {
-        let at = at.strftime("%H:%M:%S");
-        let _ = write!(html, "<tr><td>{at}</td><td>{}</td><td>{}</td></tr>", escape(whose), escape(text));
-    }
-    html.push_str("</tbody></table></main></body></html>");
-    html
-}
-
-fn budget(shared: &Shared) -> String {
-    let Some(client) = &shared.client else { return String::new() };
-    let windows = client.budget().usage().windows;
-    let each = windows.iter().map(|(used, of)| format!("{used} of {} in {} s", of.calls, of.length.as_secs()));
-    format!(" Calls to CertCentral: {}.", each.collect::<Vec<_>>().join(", "))
-}
-
-/// How much of a life has passed, as a bar that says so to those who do not see it, too.
-fn bar(life: Option<&(Timestamp, Timestamp)>, task: &Task, now: Timestamp) -> String {
-    let Some((begin, end)) = life else { return String::new() };
-    let whole = end.duration_since(*begin).as_secs_f64().max(1.0);
-    let part = (now.duration_since(*begin).as_secs_f64() / whole * 100.0).clamp(0.0, 100.0);
-    let class = if now >= *end {
-        "bar over"
-    } else if task.is_due(now) {
-        "bar soon"
-    } else {
-        "bar"
-    };
-    format!(
-        "<div class=\"{class}\" role=\"img\" aria-label=\"{part:.0} % of its life has passed\"><i style=\"width:{part:.1}%\"></i></div>"
-    )
-}
-
-fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            _ => escaped.push(c),
-        }
-    }
-    escaped
-}
-
-#[cfg(test)]
-mod tests {
-    use dcv_core::keeper::Act;
-
-    use super::*;
-
-    fn shared() -> Shared {
-        let now: Timestamp = "2027-05-01T00:00:00Z".parse().expect("a timestamp");
-        let board = Board::default();
-        board.waits("shop", "waiting for <script>alert(1)</script>");
-        let mut shared = std::mem::take(&mut *board.lock());
-        let ends = "2027-06-01T00:00:00Z".parse().expect("a timestamp");
-        shared.tasks = vec![Task {
-            label: "shop".to_owned(),
-            act: Act::Order,
-            at: now,
-            ends: Some(ends),
-            why: "a & b".to_owned(),
-        }];
-        shared.lives.insert("shop".to_owned(), ("2027-03-01T00:00:00Z".parse().expect("a timestamp"), ends));
-        shared.propagation.take(0.7);
-        shared
-    }
-
-    #[test]
-    fn the_page_says_what_waits_and_runs_nothing_foreign() {
-        let html = in_html(&shared(), "2027-05-02T00:00:00Z".parse().expect("a timestamp"));
-        for part in ["What waits for whom", "&lt;script&gt;", "a &amp; b", "67 % of its life", "order now"] {
-            assert!(html.contains(part), "{part} in {html}");
-        }
-        assert!(!html.contains("<script"), "{html}");
-    }
-
-    #[test]
-    fn without_a_token_only_this_machine_is_asked_for() {
-        for host in ["localhost", "LOCALHOST:9090", "127.0.0.1:9090", "[::1]:9090", "::1", "10.0.0.7"] {
-            assert!(is_this_machine(host), "{host}");
-        }
-        for host in ["", "rebound.example:9090", "127.0.0.1.example.com", "localhost.example.com:1", "localhost:x"] {
-            assert!(!is_this_machine(host), "{host}");
+    fn meter(&mut self, call: &ProviderCall<'_>) {
+        let result = if call.error.is_none() { "ok" } else { "error" };
+        let key = (call.provider.to_owned(), call.verb, result);
+        self.providers.entry(key).or_insert_with(|| Histogram::new(LATENCY)).take(call.took.as_secs_f64());
+        if let Some(error) = call.error {
+            *self.errors.entry((call.provider.to_owned(), word_of(error.kind))).or_default() += 1;
         }
     }
 
-    #[test]
-    fn metrics_are_in_the_format_of_prometheus() {
-        let text = in_prometheus(&shared());
-        for line in [
-            "dcv_valid_until_seconds{label=\"shop\"} 1811808000",
-            "dcv_due_seconds{label=\"shop\",act=\"order\"} 1809129600",
-            "dcv_state{label=\"shop\",state=\"waits\"} 1",
-            "dcv_tasks_total{result=\"waited\"} 1",
-            "dcv_propagation_seconds_bucket{le=\"0.5\"} 0",
-            "dcv_propagation_seconds_bucket{le=\"1\"} 1",
-            "dcv_propagation_seconds_count 1",
-        ] {
-            assert!(text.lines().any(|one| one == line), "{line} in\n{text}");
+    fn tell(&mut self, id: &RunId, event: &Event) {
+        let now = Timestamp::now();
+        let run = self.runs.entry(id.clone()).or_insert_with(|| Watched::new(now));
+        run.heard = now;
+        run.take(event);
+        if matches!(event, Event::Visible { .. })
+            && let Some(began) = run.presented.take()
+        {
+            self.propagation.take(began.elapsed().as_secs_f64());
         }
+        let label = run.label.clone();
+        if let Some(kept) = label.as_ref().and_then(|label| self.kept.get_mut(label)) {
+            match event {
+                Event::Waiting(waiting) => kept.stand = Stand::new(Stage::Waits, &waiting.what, Some(waiting.on)),
+                Event::Accepted { .. } | Event::Issued { .. } if kept.stand.stage == Stage::Waits => {
+                    kept.stand = Stand::new(Stage::Works, kept.task.act.word(), None);
+                }
+                _ => {}
+            }
+        }
+        let whose = label.unwrap_or_else(|| id.to_string());
+        for text in words_of(id, event) {
+            self.say(&whose, &text);
+        }
+        self.forget();
+    }
+
+    /// Drops the runs that were heard of longest ago, those that are over first.
+    fn forget(&mut self) {
+        while self.runs.len() > RUNS {
+            let oldest = self.runs.iter().min_by_key(|(_, run)| (!run.over, run.heard)).map(|(id, _)| id.clone());
+            oldest.and_then(|id| self.runs.remove(&id));
+        }
+    }
+
+    /// What is kept, the most urgent first.
+    fn by_urgency(&self, now: Timestamp) -> Vec<(&String, &Kept)> {
+        let mut kept: Vec<(&String, &Kept)> = self.kept.iter().collect();
+        let far = Timestamp::MAX;
+        kept.sort_by_key(|(_, kept)| {
+            (kept.stand.stage.min(Stage::Done), !kept.task.is_due(now), kept.task.ends.unwrap_or(far), kept.task.at)
+        });
+        kept
+    }
+}
+
+impl Watched {
+    fn new(now: Timestamp) -> Self {
+        Self {
+            label: None,
+            names: Vec::new(),
+            order: None,
+            proofs: BTreeMap::new(),
+            presented: None,
+            heard: now,
+            over: false,
+        }
+    }
+
+    fn take(&mut self, event: &Event) {
+        match event {
+            Event::Started { names, label, .. } => {
+                self.names.clone_from(names);
+                self.label.clone_from(label);
+                self.over = false;
+            }
+            Event::Placed { order_id, .. } => self.order = Some(*order_id),
+            Event::Challenged { open, .. } => {
+                let open: BTreeSet<&String> = open.iter().collect();
+                self.proofs.retain(|domain, shown| shown.step == Step::Accepted || open.contains(domain));
+                for domain in open {
+                    self.proofs.entry(domain.clone()).or_insert_with(Shown::open);
+                }
+            }
+            Event::Presented { proof, provider } => {
+                self.presented.get_or_insert_with(Instant::now);
+                let shown = self.of_proof(proof);
+                // Where a domain gets a proof through several providers, all are named.
+                shown.provider = match shown.provider.take() {
+                    Some(others) if others.split(", ").any(|other| other == provider) => Some(others),
+                    Some(others) if shown.proof.as_ref() == Some(proof) => Some(format!("{others}, {provider}")),
+                    _ => Some(provider.clone()),
+                };
+                shown.proof = Some(proof.clone());
+                shown.step = Step::Placed;
+            }
+            Event::Observed { verdict } => {
+                for view in &verdict.proofs {
+                    let shown = self.of_proof(&view.proof);
+                    shown.proof = Some(view.proof.clone());
+                    shown.views.clone_from(&view.views);
+                }
+            }
+            Event::Visible { domain } => self.step(domain, Step::Visible),
+            Event::Accepted { domain } => self.step(domain, Step::Accepted),
+            Event::Stored { .. } => self.over = true,
+            _ => {}
+        }
+    }
+
+    fn step(&mut self, domain: &str, step: Step) {
+        self.proofs.entry(domain.to_owned()).or_insert_with(Shown::open).step = step;
+    }
+
+    /// The domain that a proof is for: the longest one that its name lies in.
+    fn of_proof(&mut self, proof: &Proof) -> &mut Shown {
+        let within = self.proofs.keys().filter(|domain| is_within(proof.name(), domain));
+        let domain = within.max_by_key(|domain| domain.len()).cloned().unwrap_or_else(|| proof.name().to_owned());
+        self.proofs.entry(domain).or_insert_with(Shown::open)
+    }
+}
+
+impl Shown {
+    fn open() -> Self {
+        Self { step: Step::Open, proof: None, provider: None, views: Vec::new() }
+    }
+}
+
+/// An error's kind as a label of a metric.
+fn word_of(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::Config => "config",
+        ErrorKind::Credentials => "credentials",
+        ErrorKind::NotServed => "not_served",
+        ErrorKind::Unsupported => "unsupported",
+        ErrorKind::Rejected => "rejected",
+        ErrorKind::Conflict => "conflict",
+        ErrorKind::RateLimited => "rate_limited",
+        ErrorKind::Unavailable => "unavailable",
+        _ => "other",
     }
 }

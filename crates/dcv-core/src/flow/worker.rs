@@ -7,6 +7,7 @@ use certcentral::{CertificateId, OrderId, OrderStatus, PlacedOrder, RequestId, R
 use dcv_provider::Proof;
 use jiff::Timestamp;
 use tokio::time::{Instant, sleep};
+use tracing::Instrument as _;
 
 use super::{Inner, Issued, Outcome, Validated, jittered};
 use crate::{
@@ -15,7 +16,7 @@ use crate::{
     event::Event,
     journal::Lease,
     request::Purpose,
-    state::{self, End, Entry, Run, Step, Tidying, Waiting},
+    state::{self, End, Entry, Run, RunId, Step, Tidying, Waiting},
 };
 
 /// How a call of [`Worker::drive`] came to its end.
@@ -28,6 +29,17 @@ pub(super) enum Finished {
 }
 
 impl Finished {
+    /// In a word, for logs and traces.
+    fn word(&self) -> &'static str {
+        match self {
+            Self::Issued(_) => "issued",
+            Self::Validated(_) => "validated",
+            Self::Waiting(_) => "waiting",
+            Self::Ended(End::Failed(_)) => "failed",
+            Self::Ended(End::Canceled(_)) => "canceled",
+        }
+    }
+
     pub(super) fn outcome(self) -> Result<Outcome> {
         match self {
             Self::Issued(issued) => Ok(Outcome::Issued(issued)),
@@ -58,13 +70,20 @@ pub(super) struct Worker<'a> {
     pub(super) deadline: Instant,
     /// Checks asked for in vain so far.
     pub(super) checks: u32,
+    /// What every line of the log and every span of the trace hangs on: the run, and its order once there is one.
+    span: tracing::Span,
 }
 
 impl<'a> Worker<'a> {
-    pub(super) fn new(dcv: &'a Inner, lease: Lease, run: Run) -> Self {
+    pub(super) fn new(dcv: &'a Inner, lease: Lease, run: Run, span: tracing::Span) -> Self {
         let began = Instant::now();
         let deadline = began + dcv.settings.wait;
-        Self { dcv, lease, run, tidying: Tidying::Possible, began, deadline, checks: 0 }
+        Self { dcv, lease, run, tidying: Tidying::Possible, began, deadline, checks: 0, span }
+    }
+
+    /// Says that the work begins.
+    pub(super) fn started(&self, resumed: bool) {
+        self.tell(&Event::Started { names: self.names(), resumed, label: self.run.request.label.clone() });
     }
 
     pub(super) fn names(&self) -> Vec<String> {
@@ -79,35 +98,58 @@ impl<'a> Worker<'a> {
     pub(super) async fn record(&mut self, entry: Entry) -> Result<()> {
         self.dcv.journal.append(&self.lease, &entry).await?;
         self.run.apply(Timestamp::now(), &entry);
+        if let Entry::Placed { order_id, .. } = entry {
+            self.span.record("order", order_id.0);
+        }
         Ok(())
     }
 
+    /// Works until nothing is left to do or somebody else has to act.
     pub(super) async fn drive(&mut self) -> Result<Finished> {
+        let span = self.span.clone();
+        self.run.request.label.as_ref().map(|label| span.record("label", label));
+        self.run.order_id.map(|id| span.record("order", id.0));
+        let finished = self.steps().instrument(span.clone()).await;
+        span.in_scope(|| match &finished {
+            Ok(finished) => drop(span.record("outcome", finished.word())),
+            Err(error) => {
+                span.record("outcome", "failed");
+                tracing::warn!(%error, "the run has stopped");
+            }
+        });
+        finished
+    }
+
+    async fn steps(&mut self) -> Result<Finished> {
         loop {
             let step = state::next(&self.run, Timestamp::now(), self.tidying);
-            tracing::debug!(run = %self.run.id, ?step, "next step");
-            let progress = match step {
-                Step::Place => self.place().await?,
-                Step::Find => self.find().await?,
-                Step::Cancel => self.cancel().await?,
-                Step::Challenge => self.challenge().await?,
-                Step::Present(proofs) => self.present(proofs).await?,
-                Step::Watch => self.watch().await?,
-                Step::Check => self.check().await?,
-                Step::Follow => self.follow().await?,
-                Step::Download => self.download().await?,
-                Step::Store => self.store().await?,
-                Step::Deploy => self.deploy().await?,
-                Step::Retract(proofs) => self.retract(proofs).await?,
-                Step::Close => {
-                    self.record(Entry::Closed).await?;
-                    Progress::Made
-                }
-                Step::Rest => return self.finish(),
-            };
-            if let Progress::Blocked(waiting) = progress {
+            tracing::debug!(?step, "next step");
+            let Some(span) = span_of(&step) else { return self.finish() };
+            if let Progress::Blocked(waiting) = self.step(step).instrument(span).await? {
                 return Ok(Finished::Waiting(waiting));
             }
+        }
+    }
+
+    async fn step(&mut self, step: Step) -> Result<Progress> {
+        match step {
+            Step::Place => self.place().await,
+            Step::Find => self.find().await,
+            Step::Cancel => self.cancel().await,
+            Step::Challenge => self.challenge().await,
+            Step::Present(proofs) => self.present(proofs).await,
+            Step::Watch => self.watch().await,
+            Step::Check => self.check().await,
+            Step::Follow => self.follow().await,
+            Step::Download => self.download().await,
+            Step::Store => self.store().await,
+            Step::Deploy => self.deploy().await,
+            Step::Retract(proofs) => self.retract(proofs).await,
+            Step::Close => {
+                self.record(Entry::Closed).await?;
+                Ok(Progress::Made)
+            }
+            Step::Rest => Ok(Progress::Made),
         }
     }
 
@@ -316,6 +358,32 @@ impl<'a> Worker<'a> {
     pub(super) fn order_id(&self) -> OrderId {
         self.run.order_id.expect("steps after ordering know the order")
     }
+}
+
+/// The span of a run: of the highest level, so that no filter which lets a line through drops what the line belongs to.
+pub(super) fn span_of_run(id: &RunId) -> tracing::Span {
+    use tracing::field::Empty;
+    tracing::error_span!("run", run = %id, label = Empty, order = Empty, outcome = Empty)
+}
+
+/// The span of a step: its name is what traces call it. `None` where nothing is left to do.
+fn span_of(step: &Step) -> Option<tracing::Span> {
+    Some(match step {
+        Step::Place => tracing::info_span!("order"),
+        Step::Find => tracing::info_span!("find order"),
+        Step::Cancel => tracing::info_span!("cancel"),
+        Step::Challenge => tracing::info_span!("challenge"),
+        Step::Present(proofs) => tracing::info_span!("proof", proofs = proofs.len()),
+        Step::Watch => tracing::info_span!("propagation"),
+        Step::Check => tracing::info_span!("check"),
+        Step::Follow => tracing::info_span!("follow"),
+        Step::Download => tracing::info_span!("download"),
+        Step::Store => tracing::info_span!("store"),
+        Step::Deploy => tracing::info_span!("deploy"),
+        Step::Retract(proofs) => tracing::info_span!("retract", proofs = proofs.len()),
+        Step::Close => tracing::info_span!("close"),
+        Step::Rest => return None,
+    })
 }
 
 /// What was found of an order whose answer was lost.

@@ -285,6 +285,13 @@ impl Journal for SqliteJournal {
         Ok(self.read_many(std::slice::from_ref(run)).await?.pop().unwrap_or_default())
     }
 
+    async fn check_writable(&self) -> Result<(), JournalError> {
+        let path = self.path.clone();
+        // What is there already once more, so that a full or read-only disk shows.
+        self.with(move |tx| tx.pragma_update(None, "user_version", VERSIONS.len() as i64).map_err(|e| store(&path, e)))
+            .await
+    }
+
     /// In one transaction: thousands of runs are read in the time that thousands of turns of the journal's thread would take.
     async fn read_many(&self, runs: &[RunId]) -> Result<Vec<Vec<Stamped>>, JournalError> {
         let (ids, path) = (runs.to_vec(), self.path.clone());
