@@ -385,8 +385,6 @@ struct Keeper {
     failed: HashMap<String, Failed>,
     /// Whether something is put off until what is being worked on has ended.
     held: bool,
-    /// The rate budget is the API key's, and not that of one pass.
-    budget: Budget,
     /// Whom people were told of last, so that they are told once.
     told: HashMap<String, String>,
     work: JoinSet<(String, Result<Done>)>,

@@ -419,7 +419,7 @@ pub(super) fn class_of(stage: Stage) -> &'static str {
         Stage::Waits => "care",
         Stage::Works | Stage::Queued => "work",
         Stage::Done => "good",
-        Stage::Rests => "rest",
+        Stage::Left | Stage::Rests => "rest",
     }
 }
 
