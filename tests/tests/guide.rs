@@ -92,9 +92,9 @@ fn blocks(page: &str) -> Result<Vec<Block>, String> {
         let Some(info) = line.trim_start().strip_prefix("```") else {
             // A blank line before a block does not end what is said of it.
             if line.trim().is_empty() {
-                paragraph.push('\n')
+                paragraph.push('\n');
             } else {
-                paragraph += line
+                paragraph += line;
             }
             continue;
         };
@@ -104,7 +104,7 @@ fn blocks(page: &str) -> Result<Vec<Block>, String> {
             match lines.next() {
                 None => return Err(format!("line {line}: the block does not end")),
                 Some((_, "```")) => break,
-                Some((_, inner)) => text += &format!("{inner}\n"),
+                Some((_, inner)) => text.extend([inner, "\n"]),
             }
         }
         let mut words = info.split([',', ' ']).filter(|word| !word.is_empty());
@@ -142,7 +142,7 @@ fn dialogue(text: &str) -> Vec<(String, Vec<String>)> {
     for line in text.lines() {
         match (line.strip_prefix("$ "), said.last_mut()) {
             (Some(command), _) => said.push((command.to_owned(), Vec::new())),
-            (None, Some((command, _))) if goes_on => *command += &format!("\n{line}"),
+            (None, Some((command, _))) if goes_on => command.extend(["\n", line]),
             (None, Some((_, lines))) => lines.push(line.to_owned()),
             (None, None) => unreachable!("a dialogue begins with a command"),
         }
@@ -354,16 +354,27 @@ fn no_block_is_left_out_unnoticed() {
 
 #[test]
 fn links_lead_somewhere() {
-    for file in CHAPTERS.iter().chain(&[GENERATED, &"SUMMARY.md"]) {
+    for file in CHAPTERS.iter().chain(&[GENERATED, "SUMMARY.md"]) {
         for (target, _) in page(file).split("](").skip(1).filter_map(|rest| rest.split_once(')')) {
-            let path = target.split('#').next().unwrap_or_default();
-            if path.is_empty() || target.contains("://") {
+            if target.contains("://") {
                 continue;
             }
-            let path = Path::new(ROOT).join("docs/src").join(path);
+            let (path, anchor) = target.split_once('#').unwrap_or((target, ""));
+            let path = Path::new(ROOT).join("docs/src").join(if path.is_empty() { file } else { path });
             assert!(path.exists(), "{file} links to {target}, which is not there");
+            let there = || fs::read_to_string(&path).expect("a page").lines().any(|line| anchor_of(line) == anchor);
+            assert!(anchor.is_empty() || there(), "{file} links to {target}, and there is no such heading");
         }
     }
+}
+
+/// What a heading is linked to by.
+fn anchor_of(line: &str) -> String {
+    let Some(heading) = line.strip_prefix('#').map(|rest| rest.trim_start_matches('#').trim()) else {
+        return String::new();
+    };
+    let kept = heading.to_lowercase().replace(' ', "-");
+    kept.chars().filter(|c| c.is_alphanumeric() || "-_".contains(*c)).collect()
 }
 
 #[test]
