@@ -172,7 +172,8 @@ impl Error {
 }
 
 fn render(errors: &[ApiError]) -> String {
-    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    // Without a final dot: what can be done about it follows in the same line.
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ").trim_end_matches('.').to_owned();
     errors.iter().map(|error| format!(" {}: {}", error.code, words(&error.message))).collect::<Vec<_>>().join(";")
 }
 

@@ -398,7 +398,10 @@ async fn examine_servers(dns: &Dns, zone: &Arc<ZoneServers>) -> Vec<Finding> {
                 findings.push(ok(
                     "servers",
                     apex,
-                    format!("{} addresses answer alike (serial {newest})", serials.len()),
+                    match serials.len() {
+                        1 => format!("its only address answers (serial {newest})"),
+                        several => format!("{several} addresses answer alike (serial {newest})"),
+                    },
                 ));
             } else {
                 let text = format!("{} lags behind serial {newest}", lagging.join(", "));

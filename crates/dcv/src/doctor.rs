@@ -81,7 +81,9 @@ pub(crate) async fn doctor(config: &Config, screen: Screen, args: &args::Doctor)
     let (fails, warnings) = (count(Level::Fail), count(Level::Warn));
     let verdict = match (fails, warnings) {
         (0, 0) => screen.on_out(GOOD, "nothing stands in the way of an order"),
+        (0, 1) => screen.on_out(CARE, "an order will probably get through; one warning"),
         (0, _) => screen.on_out(CARE, format!("an order will probably get through; {warnings} warnings")),
+        (1, _) => screen.on_out(BAD, "an order would fail; one finding must be dealt with"),
         (_, _) => screen.on_out(BAD, format!("an order would fail; {fails} findings must be dealt with")),
     };
     screen.result(verdict, json!({ "result": "examined", "fails": fails, "warnings": warnings, "findings": findings }));

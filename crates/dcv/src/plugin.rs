@@ -95,20 +95,20 @@ async fn run(screen: Screen, path: &Path, verb: Verb, config: &str, proofs: &[Pr
         }
         Verb::Present => {
             provider.present(proofs).await.map_err(failed)?;
-            screen.result(
-                format!("{} proofs presented", proofs.len()),
-                json!({ "result": "presented", "proofs": proofs }),
-            );
+            screen
+                .result(format!("presented: {}", list_of(proofs)), json!({ "result": "presented", "proofs": proofs }));
         }
         Verb::Retract => {
             provider.retract(proofs).await.map_err(failed)?;
-            screen.result(
-                format!("{} proofs retracted", proofs.len()),
-                json!({ "result": "retracted", "proofs": proofs }),
-            );
+            screen
+                .result(format!("retracted: {}", list_of(proofs)), json!({ "result": "retracted", "proofs": proofs }));
         }
     }
     Ok(Code::Done)
+}
+
+fn list_of(proofs: &[Proof]) -> String {
+    proofs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// What a file turned out to be.

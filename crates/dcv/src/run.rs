@@ -96,7 +96,12 @@ pub(crate) async fn carry_out(
             None => lines.push("by mails that somebody answers".to_owned()),
         }
         if let Some(order) = &plan.order {
-            let order = serde_json::to_string_pretty(order).unwrap_or_default();
+            let mut order = json!(order);
+            if let Some(csr) = order.pointer_mut("/certificate/csr") {
+                // Of no use to a reader, and of a key that nobody keeps.
+                *csr = "…".into();
+            }
+            let order = serde_json::to_string_pretty(&order).unwrap_or_default();
             lines.push(format!("{} for {}:\n{order}", prepared.request.purpose.name(), plan.product));
         }
         lines.push("nothing was ordered or changed".to_owned());

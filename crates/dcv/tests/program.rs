@@ -161,11 +161,8 @@ async fn a_dry_run_changes_nothing() {
     for json in ["", "--json"] {
         let ran = bench.run(&format!("issue shop.example.com --dry-run --validity-days 90 {json}")).await;
         assert_eq!(ran.code, 0, "{}", ran.all());
-        assert!(
-            ran.stdout.contains("example.com TXT") && ran.stdout.contains("BEGIN CERTIFICATE REQUEST"),
-            "{}",
-            ran.all()
-        );
+        assert!(ran.stdout.contains("example.com TXT"), "{}", ran.all());
+        assert_eq!(ran.stdout.contains("BEGIN CERTIFICATE REQUEST"), json == "--json", "{}", ran.all());
         assert!(ran.stdout.contains("\"days\""), "{}", ran.all());
     }
     assert_eq!(bench.changes_asked_of_ca(), 0, "{:?}", bench.sandbox.requests_seen());

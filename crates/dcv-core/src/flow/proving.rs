@@ -356,7 +356,8 @@ impl Worker<'_> {
             }
             Err(error) => {
                 self.tidying = Tidying::Failed;
-                let message = format!("{} proofs could not be taken back: {error}", proofs.len());
+                let what = if proofs.len() == 1 { "a proof".to_owned() } else { format!("{} proofs", proofs.len()) };
+                let message = format!("{what} could not be taken back: {error}");
                 self.tell(&Event::Trouble { message });
             }
         }
