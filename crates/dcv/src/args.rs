@@ -106,7 +106,7 @@ pub(crate) enum Command {
     Quickstart(Quickstart),
     /// Run an offline CertCentral until Ctrl-C
     Sandbox(Sandbox),
-    /// Write the manual pages, the completions of a shell, or the schema of dcv.toml
+    /// Write the manual pages, the completions of a shell, the schema of dcv.toml, or a page with all commands
     Manual(Manual),
 }
 
@@ -418,6 +418,9 @@ pub(crate) struct Sandbox {
     /// Organizations, products and switches of the account, in TOML
     #[arg(long, value_name = "FILE")]
     pub(crate) account: Option<PathBuf>,
+    /// Write a dcv.toml for this sandbox here, as soon as it listens
+    #[arg(long, value_name = "FILE")]
+    pub(crate) write_config: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -432,6 +435,9 @@ pub(crate) struct Manual {
     /// Write the JSON schema of dcv.toml to standard output
     #[arg(long)]
     pub(crate) schema: bool,
+    /// Write a page with all commands and their options, in Markdown, to standard output
+    #[arg(long)]
+    pub(crate) markdown: bool,
 }
 
 fn speed(text: &str) -> Result<f64, String> {

@@ -38,7 +38,7 @@ pub enum Code {
 }
 
 impl Code {
-    const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Done,
         Self::Unexpected,
         Self::Usage,
@@ -67,7 +67,7 @@ impl Code {
         }
     }
 
-    fn meaning(self) -> &'static str {
+    pub(crate) fn meaning(self) -> &'static str {
         match self {
             Self::Done => "done",
             Self::Unexpected => "something unexpected",

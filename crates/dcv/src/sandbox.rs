@@ -1,6 +1,9 @@
 //! `dcv sandbox`: the offline CertCentral as a server of its own, until somebody stops it.
 
-use std::{net::Ipv4Addr, path::Path};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::Path,
+};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use certcentral_sandbox::{ApiKey, Config as Account, Role, Sandbox, dns, va};
@@ -17,6 +20,8 @@ use crate::{
 };
 
 const TSIG_KEY: &str = "dcv-key";
+/// How a configuration begins that is ours to write over.
+const WRITTEN: &str = "# Written by `dcv sandbox`";
 
 /// Runs it.
 pub(crate) async fn sandbox(screen: Screen, args: &args::Sandbox) -> Result<Code> {
@@ -30,6 +35,12 @@ pub(crate) async fn sandbox(screen: Screen, args: &args::Sandbox) -> Result<Code
     account.now = args.now.or(account.now);
     account.speed = args.speed.or(account.speed);
     account.mailbox = args.mailbox.clone().or(account.mailbox);
+    if let Some(path) = &args.write_config
+        && std::fs::read_to_string(path).is_ok_and(|text| !text.starts_with(WRITTEN))
+    {
+        let message = format!("`{}` is there already and not of a sandbox; choose another file", path.display());
+        return Err(Failure::usage("--write-config", message));
+    }
     if !args.key.is_empty() {
         account.keys = args.key.iter().map(|key| ApiKey::new(key, Role::Administrator)).collect();
     }
@@ -72,6 +83,12 @@ pub(crate) async fn sandbox(screen: Screen, args: &args::Sandbox) -> Result<Code
             "root_pem": sandbox.root_pem(),
         }),
     );
+    if let Some(path) = &args.write_config {
+        let organization = organizations.first().map(|(id, _)| *id);
+        let text = configuration(args, &sandbox.base_url(), &keys, organization, &asked, zones.as_ref());
+        write_private(path, &text)
+            .map_err(|error| Failure::usage("--write-config", format!("`{}`: {error}", path.display())))?;
+    }
     screen.note("Ctrl-C stops it");
     interruptible(std::future::pending::<()>()).await;
     sandbox.shutdown().await;
@@ -79,6 +96,48 @@ pub(crate) async fn sandbox(screen: Screen, args: &args::Sandbox) -> Result<Code
         zones.server.shutdown().await;
     }
     Ok(Code::Done)
+}
+
+/// A `dcv.toml` that orders here.
+fn configuration(
+    args: &args::Sandbox,
+    base_url: &str,
+    keys: &[String],
+    organization: Option<u64>,
+    asked: &[SocketAddr],
+    zones: Option<&Zones>,
+) -> String {
+    let quoted = |text: &str| toml::Value::from(text).to_string();
+    let mut text = format!("{WRITTEN}, which writes it anew at each start.\n[ca]\nurl = {}\n", quoted(base_url));
+    let mut say = |line: String| text.extend([line.as_str(), "\n"]);
+    if let Some(key) = keys.first() {
+        say(format!("key = {}", quoted(key)));
+    }
+    say("\n[defaults]\nproduct = \"ssl_basic\"".to_owned());
+    if let Some(id) = organization {
+        say(format!("organization = {id}"));
+    }
+    let resolvers: Vec<String> = asked.iter().map(|address| quoted(&address.to_string())).collect();
+    say(format!("\n[state]\npath = \"journal.sqlite\"\n\n[dns]\nresolvers = [{}]", resolvers.join(", ")));
+    if let Some(Zones { server, secret }) = zones {
+        let address = server.addr();
+        say(format!("authority_port = {}", address.port()));
+        say(format!("\n[propagation]\nhttp_port = {}\nhttps_port = {}", args.http_port, args.https_port));
+        say(format!("\n[provider.zones]\ntype = \"rfc2136\"\nserver = \"{address}\""));
+        say(format!("tsig = {{ name = \"{TSIG_KEY}\", secret = {} }}", quoted(secret)));
+        say("\n[route]".to_owned());
+        args.zone.iter().for_each(|zone| say(format!("{} = \"zones\"", quoted(zone))));
+    }
+    text
+}
+
+/// Writes it for its owner only, and all at once: whoever waits for the file finds all of it.
+fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
+    use std::io::Write;
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(dir)?;
+    file.write_all(text.as_bytes())?;
+    file.persist(path).map(|_| ()).map_err(|error| error.error)
 }
 
 /// The embedded name server and the key for its updates. The key opens nothing else and ends with the process.

@@ -430,6 +430,37 @@ async fn the_sandbox_runs_until_it_is_stopped() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_sandbox_writes_a_configuration_and_over_no_other() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("dcv.toml");
+    let arguments = "sandbox --listen 127.0.0.1:0 --zone example.com --zone-listen 127.0.0.1:0 --write-config dcv.toml";
+    fs::write(&path, "[ca]\n").expect("a file");
+    let ran = run(dcv(dir.path()).args(arguments.split(' '))).await;
+    assert!(ran.code == 2 && ran.stderr.contains("--write-config: `dcv.toml` is there already"), "{}", ran.all());
+    assert_eq!(fs::read_to_string(&path).expect("still there"), "[ca]\n");
+
+    fs::remove_file(&path).expect("removed");
+    // Twice: the second one finds the configuration of the first.
+    for name in ["a.example.com", "b.example.com"] {
+        let mut child = dcv(dir.path()).args(arguments.split(' ')).arg("--json").spawn().expect("it starts");
+        let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+        lines.next_line().await.expect("readable").expect("a line");
+        let written = async {
+            let before = fs::read_to_string(dir.path().join("before")).unwrap_or_default();
+            while fs::read_to_string(&path).unwrap_or_default() == before {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), written).await.expect("it is written");
+        assert_eq!(mode(&path), 0o600, "its secrets stand in it");
+        let ran = run(dcv(dir.path()).args(["issue", name])).await;
+        assert_eq!(ran.code, 0, "{}", ran.all());
+        fs::copy(&path, dir.path().join("before")).expect("copied");
+        child.kill().await.expect("killed");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn help_and_the_list_of_providers_say_what_there_is() {
     let dir = tempfile::tempdir().expect("a folder");
     let help = run(dcv(dir.path()).arg("--help")).await;
