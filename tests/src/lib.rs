@@ -3,6 +3,7 @@
 pub mod bind;
 pub mod crash;
 pub mod daemon;
+mod guide;
 pub mod knot;
 pub mod nginx;
 pub mod powerdns;
