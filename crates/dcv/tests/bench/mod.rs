@@ -28,9 +28,11 @@ pub const TSIG: &[u8] = b"planted-tsig-secret-of-32-octets";
 /// The program, its output piped, knowing nothing of this machine's user.
 pub fn dcv(dir: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_dcv"));
-    for variable in ["DCV_CONFIG", "DIGICERT_API_KEY", "XDG_STATE_HOME", "XDG_CONFIG_HOME", "RUST_LOG", "NO_COLOR"] {
+    for variable in ["DCV_CONFIG", "DIGICERT_API_KEY", "XDG_CONFIG_HOME", "RUST_LOG", "NO_COLOR"] {
         command.env_remove(variable);
     }
+    // Root's journal would be the machine's own.
+    command.env("XDG_STATE_HOME", dir.join(".state"));
     command.current_dir(dir).env("HOME", dir).env("RUST_BACKTRACE", "0");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     command
