@@ -356,14 +356,25 @@ fn no_block_is_left_out_unnoticed() {
 fn links_lead_somewhere() {
     for file in CHAPTERS.iter().chain(&[GENERATED, &"SUMMARY.md"]) {
         for (target, _) in page(file).split("](").skip(1).filter_map(|rest| rest.split_once(')')) {
-            let path = target.split('#').next().unwrap_or_default();
-            if path.is_empty() || target.contains("://") {
+            if target.contains("://") {
                 continue;
             }
-            let path = Path::new(ROOT).join("docs/src").join(path);
+            let (path, anchor) = target.split_once('#').unwrap_or((target, ""));
+            let path = Path::new(ROOT).join("docs/src").join(if path.is_empty() { file } else { path });
             assert!(path.exists(), "{file} links to {target}, which is not there");
+            let there = || fs::read_to_string(&path).expect("a page").lines().any(|line| anchor_of(line) == anchor);
+            assert!(anchor.is_empty() || there(), "{file} links to {target}, and there is no such heading");
         }
     }
+}
+
+/// What a heading is linked to by.
+fn anchor_of(line: &str) -> String {
+    let Some(heading) = line.strip_prefix('#').map(|rest| rest.trim_start_matches('#').trim()) else {
+        return String::new();
+    };
+    let kept = heading.to_lowercase().replace(' ', "-");
+    kept.chars().filter(|c| c.is_alphanumeric() || "-_".contains(*c)).collect()
 }
 
 #[test]

@@ -408,11 +408,16 @@ impl Client {
             None if call.writes() => request = request.header(header::CONTENT_LENGTH, 0),
             None => {}
         }
-        let transport = |error: &reqwest::Error, sent| Error::Transport {
-            call: call.name(),
-            message: causes(error),
-            sent,
-            writes: call.writes(),
+        let transport = |error: &reqwest::Error, sent| {
+            // The call names the path only, and it is the host that is wrong or behind a firewall.
+            let host = inner.base.host_str().unwrap_or_default();
+            let port = inner.base.port().map(|port| format!(":{port}")).unwrap_or_default();
+            let message = if error.is_connect() {
+                format!("{host}{port} cannot be reached: {}", causes(error))
+            } else {
+                causes(error)
+            };
+            Error::Transport { call: call.name(), message, sent, writes: call.writes() }
         };
         let permit = inner.budget.acquire().await;
         let began = std::time::Instant::now();

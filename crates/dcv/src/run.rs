@@ -78,9 +78,9 @@ pub(crate) async fn carry_out(
         screen.note(format!("note: {name} is covered by {wildcard} already"));
     }
     let free_name = prepared.free_name();
-    let offer = || {
+    let offer = |order: &str| {
         if let Some(name) = &free_name {
-            screen.note(format!("note: {name} would cost nothing more, now or by `dcv reissue ORDER --add {name}`"));
+            screen.note(format!("note: {name} would cost nothing more, now or by `dcv reissue {order} --add {name}`"));
         }
     };
     let progress = screen.progress(false);
@@ -105,7 +105,7 @@ pub(crate) async fn carry_out(
             lines.push(format!("{} for {}:\n{order}", prepared.request.purpose.name(), plan.product));
         }
         lines.push("nothing was ordered or changed".to_owned());
-        offer();
+        offer("ORDER");
         screen.result(lines.join("\n"), json!({ "result": "plan", "purpose": prepared.request.purpose, "plan": plan }));
         return Ok(Code::Done);
     }
@@ -124,7 +124,9 @@ pub(crate) async fn carry_out(
         };
     };
     let code = conclude(&dcv, screen, &run, result).await?;
-    offer();
+    if let Some(order) = find(&dcv, &run).await.and_then(|run| run.order_id) {
+        offer(&order.to_string());
+    }
     Ok(code)
 }
 

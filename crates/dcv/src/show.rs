@@ -285,6 +285,7 @@ fn words(run: &RunId, event: &Event, board: &Board) -> Vec<String> {
         Event::Observed { .. } => {
             board.seen.iter().map(|domain| format!("{domain}: {}", board.domains[domain])).collect()
         }
+        Event::Visible { domain } if board.blind => vec![format!("{domain}: not looked for, the CA is asked at once")],
         Event::Visible { domain } => vec![format!("{domain}: visible everywhere")],
         Event::Accepted { domain } => vec![format!("{domain}: accepted by the CA")],
         Event::Waiting(waiting) => vec![waiting.to_string()],
@@ -307,6 +308,8 @@ struct Board {
     domains: BTreeMap<String, Stand>,
     /// Those of which the last observation told something new.
     seen: BTreeSet<String>,
+    /// Whether nothing is looked at before the CA is asked.
+    blind: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -330,7 +333,8 @@ impl Board {
             Event::Presented { proof, provider } => self.set(proof, Stand::Placed { provider: provider.clone() }),
             Event::Observed { verdict } => {
                 self.seen.clear();
-                for view in &verdict.proofs {
+                self.blind = verdict.proofs.iter().all(|proof| proof.views.is_empty());
+                for view in verdict.proofs.iter().filter(|proof| !proof.views.is_empty()) {
                     let (shows, counted) = view.count();
                     let silent = |sight: &Sight| matches!(sight, Sight::Dead(_) | Sight::Lame(_));
                     let missing = view.views.iter().find(|place| silent(&place.sight)).map(ToString::to_string);
@@ -505,6 +509,7 @@ mod tests {
             view("ns2", "192.0.2.2:53", Sight::Dead("is silent".to_owned())),
         ];
         let seen = ProofView { proof: txt("_dnsauth.example.com"), views: views.to_vec(), visible: false };
+        let unseen = ProofView { proof: txt("_dnsauth.example.com"), views: Vec::new(), visible: true };
         let table: Vec<(Event, &str, &str)> = vec![
             (
                 Event::Started { names: vec!["a.example.com".to_owned()], resumed: true },
@@ -535,6 +540,16 @@ mod tests {
             (
                 Event::Visible { domain: "example.com".to_owned() },
                 "example.com: visible everywhere",
+                "visible everywhere, the CA is checking",
+            ),
+            (
+                Event::Observed { verdict: Verdict { proofs: vec![unseen] } },
+                "",
+                "visible everywhere, the CA is checking",
+            ),
+            (
+                Event::Visible { domain: "example.com".to_owned() },
+                "example.com: not looked for, the CA is asked at once",
                 "visible everywhere, the CA is checking",
             ),
             (
