@@ -92,9 +92,9 @@ fn blocks(page: &str) -> Result<Vec<Block>, String> {
         let Some(info) = line.trim_start().strip_prefix("```") else {
             // A blank line before a block does not end what is said of it.
             if line.trim().is_empty() {
-                paragraph.push('\n')
+                paragraph.push('\n');
             } else {
-                paragraph += line
+                paragraph += line;
             }
             continue;
         };
@@ -104,7 +104,7 @@ fn blocks(page: &str) -> Result<Vec<Block>, String> {
             match lines.next() {
                 None => return Err(format!("line {line}: the block does not end")),
                 Some((_, "```")) => break,
-                Some((_, inner)) => text += &format!("{inner}\n"),
+                Some((_, inner)) => text.extend([inner, "\n"]),
             }
         }
         let mut words = info.split([',', ' ']).filter(|word| !word.is_empty());
@@ -142,7 +142,7 @@ fn dialogue(text: &str) -> Vec<(String, Vec<String>)> {
     for line in text.lines() {
         match (line.strip_prefix("$ "), said.last_mut()) {
             (Some(command), _) => said.push((command.to_owned(), Vec::new())),
-            (None, Some((command, _))) if goes_on => *command += &format!("\n{line}"),
+            (None, Some((command, _))) if goes_on => command.extend(["\n", line]),
             (None, Some((_, lines))) => lines.push(line.to_owned()),
             (None, None) => unreachable!("a dialogue begins with a command"),
         }
@@ -354,7 +354,7 @@ fn no_block_is_left_out_unnoticed() {
 
 #[test]
 fn links_lead_somewhere() {
-    for file in CHAPTERS.iter().chain(&[GENERATED, &"SUMMARY.md"]) {
+    for file in CHAPTERS.iter().chain(&[GENERATED, "SUMMARY.md"]) {
         for (target, _) in page(file).split("](").skip(1).filter_map(|rest| rest.split_once(')')) {
             if target.contains("://") {
                 continue;

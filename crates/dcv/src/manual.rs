@@ -63,8 +63,10 @@ fn section(page: &mut String, command: &Command, above: &str) {
         return;
     }
     let about = command.get_about().map(ToString::to_string).unwrap_or_default();
-    let positionals: String = command.get_positionals().map(|arg| format!(" {arg}")).collect();
-    let _ = writeln!(page, "\n## `{name}`\n\n{about}.\n\n`{name} [OPTIONS]{positionals}`\n");
+    let positionals: Vec<String> = command.get_positionals().map(ToString::to_string).collect();
+    let usage = [name.as_str(), "[OPTIONS]"].into_iter().chain(positionals.iter().map(String::as_str));
+    let usage = usage.collect::<Vec<_>>().join(" ");
+    let _ = writeln!(page, "\n## `{name}`\n\n{about}.\n\n`{usage}`\n");
     list(page, command.get_arguments().filter(|arg| !arg.is_global_set() && !is_help(arg)));
 }
 
