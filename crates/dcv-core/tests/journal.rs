@@ -90,3 +90,21 @@ async fn a_file_that_is_no_journal_is_said_to_be_none() {
     let error = SqliteJournal::open(&path).await.expect_err("no journal").to_string();
     assert!(error.contains("journal.sqlite") && error.contains("not a database"), "{error}");
 }
+
+#[tokio::test]
+async fn a_journal_that_cannot_be_written_says_so() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("journal.sqlite");
+    let journal = SqliteJournal::open(&path).await.expect("a journal");
+    journal.check_writable().await.expect("it can be written");
+    journal.begin(&RunId::new(Timestamp::now()), &planned()).await.expect("begun");
+    journal.check_writable().await.expect("it can be written");
+    // What is there is no database any more, as after a disk has failed.
+    for file in ["journal.sqlite", "journal.sqlite-wal", "journal.sqlite-shm"] {
+        let file = std::fs::OpenOptions::new().write(true).open(dir.path().join(file)).expect("a file");
+        file.set_len(0).expect("emptied");
+        file.set_len(65536).expect("zeros");
+    }
+    let error = journal.check_writable().await.expect_err("it cannot be written");
+    assert!(matches!(&error, JournalError::Store { place, .. } if place.contains("journal.sqlite")), "{error}");
+}

@@ -34,7 +34,7 @@ impl Kept {
         let dead = std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port");
         bench.write("hook.sh", &format!("echo \"{HOSTILE_ERROR}\" >&2; exit 3\n"));
         std::fs::create_dir_all(bench.path("htdocs")).expect("a folder");
-        let (hook, root) = (bench.path("hook.sh"), bench.path("htdocs"));
+        let (hook, root) = (bench.path("hook.sh").display().to_string(), bench.path("htdocs").display().to_string());
         let mut text = bench.configuration().replace(
             "[route]",
             &format!("[provider.farm]\ntype = \"webroot\"\nroot = {root:?}\n[route]\n\"example.org\" = \"corp\""),
@@ -49,8 +49,9 @@ impl Kept {
         text += &kept("nobody-serves-it", "\"www.example.net\"", 30, "");
         text += &kept(HOSTILE, "\"hostile.example.com\"", 60, &format!("deploy = [\"sh\", {hook:?}]"));
         text += &kept("static-files", "\"files.example.net\"", 75, "method = \"http-token\"\nprovider = [\"farm\"]");
-        text += &format!("[propagation]\nhttp_port = {0}\nhttps_port = {0}\n", dead.port());
-        text += &format!("[keep]\ndomains = [\"example.com\"]\nlisten = \"{free}\"\ntoken = \"{TOKEN}\"\n{more}");
+        text += format!("[propagation]\nhttp_port = {0}\nhttps_port = {0}\n", dead.port()).as_str();
+        text +=
+            format!("[keep]\ndomains = [\"example.com\"]\nlisten = \"{free}\"\ntoken = \"{TOKEN}\"\n{more}").as_str();
         bench.write("dcv.toml", &text);
         let mut command = bench.dcv("--json --log-format json -vv run");
         command.stdout(Stdio::null()).stderr(std::fs::File::create(bench.path("log")).expect("a file"));
@@ -353,7 +354,7 @@ async fn metrics_are_read_by_prometheus_own_parser() {
         assert!(!found.is_empty(), "{name} {labels:?} in\n{text}");
         found[0]
     };
-    let soon = |days: i64| (jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24 * days)).as_second() as f64;
+    let soon = |days: u32| jiff::Timestamp::now().as_duration().as_secs_f64() + f64::from(days) * 86400.0;
     for (label, days) in [("shop", 190), ("mail", 90), (HOSTILE_AS_SEEN, 60)] {
         let until = find("dcv_valid_until_seconds", &[("label", label), ("kind", "certificate")]);
         assert!((until - soon(days)).abs() < 3.0 * 86400.0, "{label}: {until}");
@@ -362,11 +363,11 @@ async fn metrics_are_read_by_prometheus_own_parser() {
     find("dcv_state", &[("label", HOSTILE_AS_SEEN), ("state", "waits")]);
     find("dcv_state", &[("label", "static-files"), ("state", "works")]);
     assert!(find("dcv_api_calls", &[("window", "180s")]) >= 5.0);
-    assert!(find("dcv_api_calls_limit", &[("window", "5s")]) == 100.0);
+    assert!((find("dcv_api_calls_limit", &[("window", "5s")]) - 100.0).abs() < 0.1);
     assert!(find("dcv_tasks_total", &[("result", "done")]) >= 5.0);
     assert!(find("dcv_propagation_seconds_count", &[]) >= 1.0);
     let provider = [("provider", "corp"), ("verb", "present"), ("result", "ok")];
     assert!(find("dcv_provider_seconds_count", &provider) >= 1.0 && find("dcv_provider_seconds_sum", &provider) > 0.0);
-    assert!(find("dcv_ca_reachable", &[]) == 1.0 && find("process_start_time_seconds", &[]) > 1e9);
+    assert!(find("dcv_ca_reachable", &[]) > 0.5 && find("process_start_time_seconds", &[]) > 1e9);
     assert_eq!(kept.get("/readyz", &[]).await.0, 200);
 }

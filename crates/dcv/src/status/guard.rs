@@ -15,6 +15,7 @@ use axum::{
     middleware::Next,
     response::{Html, IntoResponse, Redirect, Response},
 };
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use rand::Rng;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
@@ -104,7 +105,7 @@ impl Guard {
 
 fn new_session() -> SecretString {
     let random: [u8; 32] = rand::rng().random();
-    random.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into()
+    URL_SAFE_NO_PAD.encode(random).into()
 }
 
 fn same(text: &str, secret: &SecretString) -> bool {

@@ -430,7 +430,7 @@ pub(super) fn stand(html: &mut Html, stand: &Stand, now: Timestamp) {
         html.raw(" for ").text(on);
     }
     if !stand.text.is_empty() {
-        html.raw(": ").text(&stand.text);
+        html.raw(" – ").text(&stand.text);
     }
     if stand.stage != Stage::Rests {
         html.raw(" <span class=\"quiet\">").text(distance(now, stand.since)).raw("</span>");

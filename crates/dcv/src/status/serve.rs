@@ -149,8 +149,7 @@ async fn ready(State(board): State<Board>) -> (StatusCode, &'static str) {
     let (Some(looked), Some(journal)) = (looked, journal) else {
         return (StatusCode::SERVICE_UNAVAILABLE, "not ready: nothing was looked at yet\n");
     };
-    let patience = SignedDuration::try_from(interval).unwrap_or_default() + LATE;
-    if Timestamp::now().duration_since(looked) > patience {
+    if !is_recent(looked, interval, Timestamp::now()) {
         return (StatusCode::SERVICE_UNAVAILABLE, "not ready: the CA was not reached lately\n");
     }
     if let Err(error) = journal.check_writable().await {
@@ -158,4 +157,23 @@ async fn ready(State(board): State<Board>) -> (StatusCode, &'static str) {
         return (StatusCode::SERVICE_UNAVAILABLE, "not ready: the journal cannot be written\n");
     }
     (StatusCode::OK, "ready\n")
+}
+
+/// Whether a look counts as one of lately: no older than the time between two, and what one may take.
+fn is_recent(looked: Timestamp, interval: Duration, now: Timestamp) -> bool {
+    let patience = SignedDuration::try_from(interval).unwrap_or(SignedDuration::MAX).saturating_add(LATE);
+    now.duration_since(looked) <= patience
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_look_is_of_lately_until_the_next_one_was_missed() {
+        let looked: Timestamp = "2027-05-01T00:00:00Z".parse().expect("a timestamp");
+        let after = |minutes| is_recent(looked, Duration::from_secs(600), looked + SignedDuration::from_mins(minutes));
+        assert!(after(0) && after(15) && !after(16) && !after(600));
+        assert!(is_recent(looked, Duration::MAX, looked + SignedDuration::from_hours(24)));
+    }
 }

@@ -74,7 +74,7 @@ impl Browser {
         let mut browser = Self { driver, address, session: String::new(), http, _profile: profile };
         let capabilities = json!({ "capabilities": { "alwaysMatch": { "goog:chromeOptions": options } } });
         let answer = browser.send(reqwest::Method::POST, "", Some(capabilities)).await.expect("a session");
-        browser.session = answer["sessionId"].as_str().expect("a session").to_owned();
+        answer["sessionId"].as_str().expect("a session").clone_into(&mut browser.session);
         browser
     }
 
