@@ -28,12 +28,18 @@ impl Bind {
 
     /// A primary at 127.0.0.1 and a port that is free at all these addresses, which are the zones' name servers.
     pub fn primary_of(zones: &[&str], servers: &[Ipv4Addr]) -> Self {
-        Self::start(zones, servers, &format!("grant {TSIG_NAME} zonesub ANY;"))
+        Self::start(zones, servers, &servers[..1], free_port(servers), &format!("grant {TSIG_NAME} zonesub ANY;"))
+    }
+
+    /// A primary that listens at all of these addresses, at this port.
+    pub fn primary_at(listen: &[Ipv4Addr], port: u16, zones: &[&str], servers: &[Ipv4Addr]) -> Self {
+        Self::start(zones, servers, listen, port, &format!("grant {TSIG_NAME} zonesub ANY;"))
     }
 
     /// A primary of one zone whose key may change only what this `update-policy` grants.
     pub fn primary_with_policy(zone: &str, policy: &str) -> Self {
-        Self::start(&[zone], &[Ipv4Addr::LOCALHOST], policy)
+        let ip = [Ipv4Addr::LOCALHOST];
+        Self::start(&[zone], &ip, &ip, free_port(&ip), policy)
     }
 
     /// A secondary at another address and the same port, which lags.
@@ -42,8 +48,9 @@ impl Bind {
         Knot::lagging_secondary((ip, self.address.port()).into(), self.address, zones)
     }
 
-    fn start(zones: &[&str], servers: &[Ipv4Addr], policy: &str) -> Self {
-        let (ip, port) = (servers[0], free_port(servers));
+    fn start(zones: &[&str], servers: &[Ipv4Addr], listen: &[Ipv4Addr], port: u16, policy: &str) -> Self {
+        let ip = listen[0];
+        let listen: String = listen.iter().map(|ip| format!("{ip}; ")).collect();
         let folder = folder();
         let control = free_port(&[Ipv4Addr::LOCALHOST]);
         let dir = folder.path().display().to_string();
@@ -51,7 +58,7 @@ impl Bind {
         let mut config = format!(
             "{key}controls {{ inet 127.0.0.1 port {control} allow {{ 127.0.0.0/8; }} keys {{ \"{TSIG_NAME}\"; }}; }};\n\
              options {{ directory \"{dir}\"; pid-file none; session-keyfile none; lock-file none; port {port};\n\
-             listen-on {{ {ip}; }}; listen-on-v6 {{ none; }}; transfer-source {ip}; notify no; recursion no;\n\
+             listen-on {{ {listen}}}; listen-on-v6 {{ none; }}; transfer-source {ip}; notify no; recursion no;\n\
              dnssec-validation no; empty-zones-enable no; querylog yes; tcp-clients 1000; }};\n\
              logging {{ channel q {{ file \"{dir}/queries\"; }}; category queries {{ q; }}; channel u {{ file \"{dir}/updates\"; }};\n\
              category update {{ u; }}; category update-security {{ u; }}; }};\n"
@@ -89,6 +96,11 @@ impl Bind {
         let text = std::fs::read_to_string(dump).unwrap_or_default();
         let count = text.lines().find_map(|line| line.trim().strip_suffix(" UPDATE").map(str::trim));
         count.and_then(|count| count.parse().ok()).unwrap_or(0)
+    }
+
+    /// What it has said, with each query and each change of a record.
+    pub fn log(&self) -> String {
+        self.daemon.log()
     }
 
     /// How many queries were logged so far, those of `dig` included.

@@ -21,7 +21,7 @@ const SCHEMA: &str = "/usr/share/pdns-backend-sqlite3/schema/schema.sqlite3.sql"
 
 /// A running `pdns_server`.
 pub struct PowerDns {
-    _daemon: Daemon,
+    daemon: Daemon,
     address: SocketAddr,
     api: String,
 }
@@ -30,7 +30,17 @@ impl PowerDns {
     /// Starts one at 127.0.0.1 and makes these zones by its API.
     pub async fn start(zones: &[&str]) -> Self {
         let ip = Ipv4Addr::LOCALHOST;
-        let (port, api) = (free_port(&[ip]), free_port(&[ip]));
+        let server = Self::start_at(&[ip], free_port(&[ip]), "loglevel=4\n");
+        for zone in zones {
+            server.add_zone(zone).await;
+        }
+        server
+    }
+
+    /// Starts one without zones that listens at all of these addresses, at this port, with further lines of configuration.
+    pub fn start_at(listen: &[Ipv4Addr], port: u16, settings: &str) -> Self {
+        let (ip, api) = (listen[0], free_port(&listen[..1]));
+        let addresses: Vec<String> = listen.iter().map(ToString::to_string).collect();
         let folder = folder();
         let database = folder.path().join("db");
         let loaded = Command::new("sqlite3")
@@ -41,28 +51,35 @@ impl PowerDns {
         assert!(loaded.success(), "the schema is loaded");
         let dir = folder.path().display().to_string();
         let config = format!(
-            "launch=gsqlite3\ngsqlite3-database={}\ngsqlite3-pragma-synchronous=0\nlocal-address={ip}\nlocal-port={port}\n\
+            "launch=gsqlite3\ngsqlite3-database={}\ngsqlite3-pragma-synchronous=0\nlocal-address={}\nlocal-port={port}\n\
              socket-dir={dir}\nsecurity-poll-suffix=\nguardian=no\ndaemon=no\napi=yes\napi-key={API_KEY}\nwebserver=yes\n\
              webserver-address={ip}\nwebserver-port={api}\nwebserver-allow-from=127.0.0.0/8\ncache-ttl=0\nquery-cache-ttl=0\n\
-             negquery-cache-ttl=0\nzone-cache-refresh-interval=0\nloglevel=4\n",
-            database.display()
+             negquery-cache-ttl=0\nzone-cache-refresh-interval=0\n{settings}",
+            database.display(),
+            addresses.join(","),
         );
         std::fs::write(folder.path().join("pdns.conf"), config).expect("a configuration");
         let ready = || TcpStream::connect((ip, api)).is_ok() && TcpStream::connect((ip, port)).is_ok();
         let daemon = Daemon::start("pdns_server", folder, &[&format!("--config-dir={dir}")], ready);
-        let server = Self { _daemon: daemon, address: SocketAddr::from((ip, port)), api: format!("http://{ip}:{api}") };
-        for zone in zones {
-            server.add_zone(zone).await;
-        }
-        server
+        Self { daemon, address: SocketAddr::from((ip, port)), api: format!("http://{ip}:{api}") }
+    }
+
+    /// What it has said.
+    pub fn log(&self) -> String {
+        self.daemon.log()
     }
 
     /// Makes a zone.
     pub async fn add_zone(&self, zone: &str) {
-        let body = json!({
-            "name": format!("{zone}."), "kind": "Native", "nameservers": [format!("ns1.{zone}.")],
-            "rrsets": [{"name": format!("ns1.{zone}."), "type": "A", "ttl": 5, "records": [{"content": "127.0.0.1", "disabled": false}]}],
-        });
+        self.add_zone_with(zone, &[Ipv4Addr::LOCALHOST]).await;
+    }
+
+    /// Makes a zone with name servers `ns1`, `ns2`, … at these addresses.
+    pub async fn add_zone_with(&self, zone: &str, servers: &[Ipv4Addr]) {
+        let names: Vec<String> = (1..=servers.len()).map(|n| format!("ns{n}.{zone}.")).collect();
+        let address = |(name, ip): (&String, &Ipv4Addr)| json!({"name": name, "type": "A", "ttl": 5, "records": [{"content": ip, "disabled": false}]});
+        let sets: Vec<_> = names.iter().zip(servers).map(address).collect();
+        let body = json!({ "name": format!("{zone}."), "kind": "Native", "nameservers": names, "rrsets": sets });
         self.call(Method::POST, "", &body).await;
     }
 
