@@ -289,10 +289,9 @@ impl Journal for PostgresJournal {
             }
             again = true;
         }
-        match inner.ask(schema::HAS_RUN, &[(&lease.run.as_str(), Type::TEXT)]).await?.is_empty() {
-            true => Err(JournalError::Unknown(lease.run.clone())),
-            false => Err(JournalError::Fenced(lease.run.clone())),
-        }
+        let is_known = !inner.ask(schema::HAS_RUN, &[(&lease.run.as_str(), Type::TEXT)]).await?.is_empty();
+        let error = if is_known { JournalError::Fenced } else { JournalError::Unknown };
+        Err(error(lease.run.clone()))
     }
 
     async fn read(&self, run: &RunId) -> Result<Vec<Stamped>, JournalError> {

@@ -87,17 +87,14 @@ impl Server {
     /// A connection on which a commit means that the entry is on the disk.
     async fn connect(&self) -> Result<Client, Failure> {
         let connect = async {
-            let client = match &self.tls {
-                Some(tls) => {
-                    let (client, connection) = self.config.connect(tls.clone()).await?;
-                    tokio::spawn(connection);
-                    client
-                }
-                None => {
-                    let (client, connection) = self.config.connect(NoTls).await?;
-                    tokio::spawn(connection);
-                    client
-                }
+            let client = if let Some(tls) = &self.tls {
+                let (client, connection) = self.config.connect(tls.clone()).await?;
+                tokio::spawn(connection);
+                client
+            } else {
+                let (client, connection) = self.config.connect(NoTls).await?;
+                tokio::spawn(connection);
+                client
             };
             client.query_typed(schema::DURABLE, &[]).await?;
             Ok(client)

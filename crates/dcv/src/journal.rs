@@ -26,7 +26,8 @@ pub(crate) enum Place<'c> {
 pub(crate) async fn open(config: &Config) -> Result<Arc<dyn Journal>> {
     match config.journal() {
         Place::File(path) => Ok(Arc::new(SqliteJournal::open(path).await?)),
-        Place::Database { database, password, lease } => database.open(password, lease).await,
+        // Boxed: what connecting needs would be part of every command.
+        Place::Database { database, password, lease } => Box::pin(database.open(password, lease)).await,
     }
 }
 

@@ -563,12 +563,15 @@ impl Keeper {
         due.retain(|task| chosen(&self.labels, &task.label) && !self.busy.contains(&task.label));
         due.retain(|task| self.failed.get(&task.label).is_none_or(|failed| failed.again <= Instant::now()));
         // What another worker holds is its business.
-        due.retain(|task| !matches!(&task.act, Act::Resume { run } if !free.contains(run)));
+        let is_elsewhere = |task: &Task| matches!(&task.act, Act::Resume { run } if !self.busy.contains(&task.label) && !free.contains(run));
+        due.retain(|task| !is_elsewhere(task));
         due.sort_by_key(|task| task.urgency());
         let before = due.len();
+        let elsewhere = inventory.tasks.iter().filter(|task| is_elsewhere(task));
         let validating: Vec<String> = due
             .iter()
             .copied()
+            .chain(elsewhere)
             .filter(|task| is_validation(config, &task.label))
             .map(|task| task.label.clone())
             .collect();

@@ -268,6 +268,18 @@ async fn what_another_worker_holds_is_left_alone_without_a_word() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_order_waits_for_a_domain_that_another_worker_validates() {
+    let bench = Bench::start().await;
+    inventory(&bench, "\"shop.example.com\"", "");
+    let journal = SqliteJournal::open(bench.path("state/journal.sqlite")).await.expect("it opens");
+    let validation = RunId::new(jiff::Timestamp::now());
+    let _lease = journal.begin(&validation, &planned(Some("example.com"), Some(0))).await.expect("begun");
+    let ran = bench.run("--json run --once").await;
+    assert_eq!((ran.code, ran.stdout.as_str()), (0, ""), "{}", ran.all());
+    assert_eq!(bench.changes_asked_of_ca(), 0, "both certificates are below the domain");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_journal_in_a_database_serves_every_command_and_its_password_is_not_shown() {
     let bench = Bench::start().await;
     let server = Postgres::start();

@@ -166,7 +166,8 @@ fn connect(path: &Path) -> Result<Connection, String> {
     for step in &VERSIONS[found..] {
         tx.execute_batch(step).map_err(|e| e.to_string())?;
     }
-    tx.pragma_update(None, "user_version", newest as i64).and_then(|()| tx.commit()).map_err(|e| e.to_string())?;
+    let version = i64::try_from(newest).map_err(|e| e.to_string())?;
+    tx.pragma_update(None, "user_version", version).and_then(|()| tx.commit()).map_err(|e| e.to_string())?;
     Ok(connection)
 }
 
