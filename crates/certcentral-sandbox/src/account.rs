@@ -51,8 +51,8 @@ pub struct Config {
     pub revoke_order_with_last_certificate: bool,
     /// Longest public certificate, in days; the limits of the day hold beside it.
     pub certificate_days: i64,
-    /// How long a validation may be used again, in days; the limits of the day hold beside it.
-    pub dcv_reuse_days: i64,
+    /// How long a validation may be used again, in days; by the limits of the day unless given.
+    pub dcv_reuse_days: Option<i64>,
     /// Life of a random value, in days.
     pub random_value_days: i64,
     /// Scope of orders that do not say `certificate_dcv_scope`.
@@ -85,7 +85,7 @@ impl Default for Config {
             approval: Approval::default(),
             revoke_order_with_last_certificate: false,
             certificate_days: 199,
-            dcv_reuse_days: 199,
+            dcv_reuse_days: None,
             random_value_days: 30,
             default_scope: Scope::BaseDomain,
             faults: Vec::new(),

@@ -188,7 +188,7 @@ async fn validity_by_years_days_and_dates() {
 
 #[tokio::test]
 async fn certificates_become_shorter_with_the_years() {
-    let bench = bench(|config| config.dcv_reuse_days = 5000).await;
+    let bench = bench(|config| config.dcv_reuse_days = Some(5000)).await;
     let first = bench.order(&["example.com"], json!({})).await;
     prove(&bench, &first, "example.com").await;
     let year = || json!({"order_validity": {"years": 1}});

@@ -169,7 +169,8 @@ impl Shared {
                         let subdomains = !check.method.is_http();
                         let wider = domain.live(now) && domain.proven.as_ref().is_some_and(|old| old.subdomains);
                         if subdomains || !wider {
-                            let until = days_later(now, self.config.dcv_reuse_days.min(longest_reuse(now)));
+                            let until =
+                                days_later(now, self.config.dcv_reuse_days.unwrap_or_else(|| longest_reuse(now)));
                             domain.proven = Some(Proven { at: now, until, subdomains });
                         }
                         domain.poll = None;
