@@ -492,7 +492,7 @@ mod tests {
 
     #[test]
     fn without_a_token_only_this_machine_is_asked_for() {
-        for host in ["localhost", "LOCALHOST:9090", "127.0.0.1:9090", "[::1]:9090", "::1", "10.0.0.7"] {
+        for host in ["localhost", "LOCALHOST:9090", "127.0.0.1:9090", "[::1]:9090", "[::1]", "10.0.0.7"] {
             assert!(is_this_machine(host), "{host}");
         }
         for host in ["", "rebound.example:9090", "127.0.0.1.example.com", "localhost.example.com:1", "localhost:x"] {
