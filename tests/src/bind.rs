@@ -50,7 +50,7 @@ impl Bind {
 
     fn start(zones: &[&str], servers: &[Ipv4Addr], listen: &[Ipv4Addr], port: u16, policy: &str) -> Self {
         let ip = listen[0];
-        let listen: String = listen.iter().map(|ip| format!("{ip}; ")).collect();
+        let listen = listen.iter().fold(String::new(), |all, ip| format!("{all}{ip}; "));
         let folder = folder();
         let control = free_port(&[Ipv4Addr::LOCALHOST]);
         let dir = folder.path().display().to_string();
