@@ -375,7 +375,7 @@ impl Dcv {
         worker.started(false);
         let places = plan.places.iter().map(|p| format!("{} in {}", p.target, p.within)).collect();
         worker.tell(&Event::Checked { places });
-        self.carry_out(worker).await?.outcome()
+        Box::pin(self.carry_out(worker)).await?.outcome()
     }
 
     /// Continues a run where an earlier process left it, whatever happened to that.
@@ -386,7 +386,7 @@ impl Dcv {
         let (lease, run) = self.take_up(id).await?;
         let worker = Worker::new(&self.inner, lease, run, span_of_run(id));
         worker.started(true);
-        self.carry_out(worker).await?.outcome()
+        Box::pin(self.carry_out(worker)).await?.outcome()
     }
 
     /// Cancels a run's order, if it was placed, and takes its proofs back.
@@ -399,7 +399,7 @@ impl Dcv {
         if worker.run.end.is_none() && worker.run.chain.is_none() {
             worker.record(Entry::Canceling { reason: reason.to_owned() }).await?;
         }
-        match self.carry_out(worker).await? {
+        match Box::pin(self.carry_out(worker)).await? {
             Finished::Ended(End::Canceled(_)) => Ok(()),
             Finished::Ended(End::Failed(reason)) => Err(Error::Ended(reason)),
             Finished::Issued(_) => Err(Error::Ended(format!(
@@ -428,7 +428,7 @@ impl Dcv {
 
     /// Works as long as there is something to do, and gives the run back.
     async fn carry_out(&self, mut worker: Worker<'_>) -> Result<Finished> {
-        let finished = Box::pin(worker.drive()).await;
+        let finished = worker.drive().await;
         drop(worker);
         self.inner.journal.settle().await;
         finished

@@ -106,6 +106,7 @@ impl Database {
         match *self {}
     }
 
+    #[expect(clippy::unused_async, reason = "it is called as the one of the feature is")]
     async fn open(&self, _password: Option<&Secret>, _lease: Option<Duration>) -> Result<Arc<dyn Journal>> {
         match *self {}
     }
