@@ -134,6 +134,7 @@ impl Made {
             profile: match (if cfg!(debug_assertions) { "dev" } else { "release" }, std::env::var(peer::PROGRAM)) {
                 (profile, Err(_)) => format!("{profile} build"),
                 (profile, Ok(program)) => {
+                    let program = program.rsplit("/target/").next().unwrap_or(&program);
                     format!("program {program}; sandbox and what runs in the bench's own process: {profile} build")
                 }
             },
@@ -302,6 +303,8 @@ pub fn figures() -> Option<Figures> {
 /// When README has no marks, or a file cannot be written.
 pub fn write(figures: &Figures) {
     std::fs::create_dir_all(FIGURES).expect("a folder");
+    let json = serde_json::to_string_pretty(figures).expect("figures are JSON");
+    std::fs::write(Path::new(FIGURES).join("figures.json"), json + "\n").expect("a file of figures");
     for (name, text) in page::pages(figures) {
         std::fs::write(Path::new(FIGURES).join(name), text).expect("a page");
     }
