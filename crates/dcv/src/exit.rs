@@ -108,13 +108,8 @@ impl Failure {
     pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
         let message: String = message.into();
         // What was given, or came from elsewhere, may hold line ends and worse.
-        let message = match message.contains(char::is_control) {
-            true => message
-                .chars()
-                .map(|c| if c.is_control() { c.escape_default().to_string() } else { c.into() })
-                .collect(),
-            false => message,
-        };
+        let escaped = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.into() };
+        let message = if message.contains(char::is_control) { message.chars().map(escaped).collect() } else { message };
         Self { code, message }
     }
 

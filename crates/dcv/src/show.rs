@@ -189,13 +189,13 @@ fn line(mut to: impl Write, text: impl Display) {
 /// name servers, vendors, plugins, whoever ordered. Control characters, and those that turn the direction of writing, are shown
 /// by their numbers.
 pub(crate) fn harmless(text: &str) -> Cow<'_, str> {
+    use std::fmt::Write;
     let harmful = |c: char| {
         c.is_control() && !matches!(c, '\n' | '\t') || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
     };
     if !text.contains(harmful) {
         return Cow::Borrowed(text);
     }
-    use std::fmt::Write;
     let mut shown = String::with_capacity(text.len() + 16);
     let mut rest = text;
     while let Some(at) = rest.find(harmful) {

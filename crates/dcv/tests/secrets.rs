@@ -28,6 +28,8 @@ const SCRIPT: &str = "planted-script/token+4715=";
 const WEBHOOK: &str = "planted-webhook/secret+of-32-characters-4716=";
 const DASHBOARD: &str = "planted-dashboard/token+4717=";
 const PLUGIN: &str = "planted-plugin/token+4718=";
+/// What stands at the top of every private key.
+const KEY_LINE: &[u8] = b"PRIVATE KEY-----";
 const WRONG_TSIG: &[u8] = b"planted-wrong-tsig-secret-4719";
 
 /// Where the program finds its secrets.
@@ -471,8 +473,7 @@ fn tail(ran: &Ran) -> String {
 fn modes(bench: &Bench, written: &[(PathBuf, Vec<u8>)]) {
     for (path, octets) in written {
         let name = path.file_name().expect("a name").to_string_lossy();
-        const KEY: &[u8] = b"PRIVATE KEY-----";
-        let is_key = octets.windows(KEY.len()).any(|window| window == KEY);
+        let is_key = octets.windows(KEY_LINE.len()).any(|window| window == KEY_LINE);
         if is_key || name.starts_with("journal.sqlite") {
             assert_eq!(mode(path), 0o600, "{}", path.display());
         }
