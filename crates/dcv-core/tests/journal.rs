@@ -97,7 +97,7 @@ async fn a_journal_that_cannot_be_written_says_so() {
     let path = dir.path().join("journal.sqlite");
     let journal = SqliteJournal::open(&path).await.expect("a journal");
     journal.check_writable().await.expect("it can be written");
-    journal.begin(&RunId::new(Timestamp::now()), &planned()).await.expect("begun");
+    journal.begin(&RunId::new(Timestamp::now()), &conformance::planned(None, None)).await.expect("begun");
     journal.check_writable().await.expect("it can be written");
     // What is there is no database any more, as after a disk has failed.
     for file in ["journal.sqlite", "journal.sqlite-wal", "journal.sqlite-shm"] {
