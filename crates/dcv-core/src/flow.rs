@@ -1,4 +1,4 @@
-//! The flow: does what [`state::next`] says, one step after the other, until nothing is left to do or somebody else
+//! The flow: does what [`state::next`](crate::state::next) says, one step after the other, until nothing is left to do or somebody else
 //! has to act.
 //!
 //! Each step is a method of `Worker`, named by its verb. A step writes its intent to the journal before it acts where the

@@ -15,7 +15,7 @@ impl Client {
     /// The key's user: the cheapest way to find out whether the key works.
     ///
     /// # Errors
-    /// [`Error::is_auth`] when it does not.
+    /// [`Error::is_auth`](crate::Error::is_auth) when it does not.
     pub async fn me(&self) -> Result<User> {
         self.json(Call::get("/user/me")).await
     }
@@ -31,7 +31,7 @@ impl Client {
     /// A product with what may be chosen for it (API page "Product info").
     ///
     /// # Errors
-    /// [`Error::is_not_found`] when the account has none of this identifier.
+    /// [`Error::is_not_found`](crate::Error::is_not_found) when the account has none of this identifier.
     pub async fn product(&self, name_id: &str) -> Result<Product> {
         self.json(Call::get(format!("/product/{name_id}"))).await
     }
@@ -39,7 +39,7 @@ impl Client {
     /// A product as one division of the account may order it.
     ///
     /// # Errors
-    /// [`Error::is_not_found`](crate::Error::is_not_found) when it may not.
+    /// [`Error::is_not_found`](crate::Error::is_not_found)(crate::Error::is_not_found) when it may not.
     pub async fn product_in(&self, name_id: &str, container: u64) -> Result<Product> {
         self.json(Call::get(format!("/product/{name_id}")).query("container_id", container)).await
     }
@@ -55,7 +55,7 @@ impl Client {
     /// An organization.
     ///
     /// # Errors
-    /// [`Error::is_not_found`] when there is none of this number.
+    /// [`Error::is_not_found`](crate::Error::is_not_found) when there is none of this number.
     pub async fn organization(&self, id: OrganizationId) -> Result<Organization> {
         self.json(Call::get(format!("/organization/{id}"))).await
     }
@@ -89,7 +89,7 @@ impl Client {
     /// Lets an organization be used in orders, or no longer.
     ///
     /// # Errors
-    /// [`Error::is_not_found`](crate::Error::is_not_found).
+    /// [`Error::is_not_found`](crate::Error::is_not_found)(crate::Error::is_not_found).
     pub async fn set_organization_active(&self, id: OrganizationId, active: bool) -> Result<()> {
         let verb = if active { "activate" } else { "deactivate" };
         self.nothing(Call::put(format!("/organization/{id}/{verb}"))).await
@@ -98,7 +98,7 @@ impl Client {
     /// What an organization is validated for, and until when (API page "Organization validation details").
     ///
     /// # Errors
-    /// [`Error::is_not_found`].
+    /// [`Error::is_not_found`](crate::Error::is_not_found).
     pub async fn organization_validation(&self, id: OrganizationId) -> Result<Vec<OrganizationValidation>> {
         let call = Call::get(format!("/organization/{id}/validation"));
         self.list(call, "validations").await.map(|page| page.items)
@@ -119,7 +119,7 @@ impl Client {
     /// A request (API page "Request info").
     ///
     /// # Errors
-    /// [`Error::is_not_found`].
+    /// [`Error::is_not_found`](crate::Error::is_not_found).
     pub async fn request(&self, id: RequestId) -> Result<Request> {
         self.json(Call::get(format!("/request/{id}"))).await
     }

@@ -151,7 +151,7 @@ pub struct SignatureHash {
 /// An issuing CA that an order may choose.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct CaCertificate {
-    /// Its identifier, for [`NewCertificate::ca_cert_id`].
+    /// Its identifier, for [`NewCertificate::ca_cert_id`](crate::NewCertificate::ca_cert_id).
     #[serde(deserialize_with = "lenient::needed")]
     pub id: String,
     /// Its name.
