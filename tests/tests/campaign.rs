@@ -6,13 +6,14 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
+use certcentral::{Budget, Client, Retries};
 use dcv_core::{
     Dcv, Error, Outcome, Request, RunId,
     journal::{JournalError, SqliteJournal, Which},
     key::{KeyKind, PrivateKey},
     name::DnsName,
 };
-use dcv_tests::world::{ORGANIZATION, World, impatient};
+use dcv_tests::world::{API_KEY, ORGANIZATION, World, impatient};
 use futures_util::{StreamExt, stream};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use serde_json::json;
@@ -120,7 +121,18 @@ async fn whatever_goes_wrong_there_is_one_order_each_and_nothing_is_left() {
     let journal = SqliteJournal::open(folder.path().join("journal.sqlite")).await.expect("a journal");
     let mut settings = impatient();
     settings.lookup_patience = Duration::from_secs(1);
-    let dcv = world.address().dcv().settings(settings).journal(Arc::new(journal)).build().await.expect("it builds");
+    let address = world.address();
+    // The pauses of the client are not what is tested, and would be most of the time.
+    let retries =
+        Retries { attempts: 3, pause: Duration::from_millis(20), pause_when_limited: Duration::from_millis(50) };
+    let client =
+        Client::builder(API_KEY.into()).base_url(&address.ca).retries(retries).budget(Budget::new(Vec::new(), 8));
+    let dcv = Dcv::builder(client.build().expect("a client"))
+        .provider(address.provider())
+        .dns(address.questions())
+        .settings(settings)
+        .journal(Arc::new(journal));
+    let dcv = dcv.build().await.expect("it builds");
     let campaign = Campaign { world, dcv, http: reqwest::Client::new() };
 
     let (mut faults, mut cuts, mut orders) = (0, 0, 0);

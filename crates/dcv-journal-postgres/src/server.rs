@@ -409,7 +409,6 @@ mod tests {
             ("mysql://u:planted@h/d", "postgres://USER@HOST/DATABASE"),
             ("postgres://u:planted@h:planted/d", "percent-encoded"),
             ("postgres://u@h/d?planted=planted", "percent-encoded"),
-            ("postgres://u:planted?x@h/d", "percent-encoded"),
             ("postgres:///d", "no host"),
             ("postgres://u:planted@h/d?sslmode=prefer", "verify-full"),
             ("postgres://u:planted@h/d?sslmode=planted", "sslmode is one of"),

@@ -13,12 +13,10 @@ async fn they_are_built_loaded_and_asked() {
     let dir = std::env::current_exe().expect("our own path");
     let dir = dir.parent().and_then(Path::parent).expect("target/PROFILE");
     let folder = tempfile::tempdir().expect("a folder");
-    for (feature, id) in [("powerdns", "powerdns"), ("bridge-exec", "exec"), ("webroot", "webroot")] {
-        // With the whole workspace and its tests, so that nothing has to be built anew for other features of third-party crates.
+    for (feature, id) in [("webroot", "webroot"), ("powerdns", "powerdns")] {
         let status = Command::new(env!("CARGO"))
-            .args(["test", "--no-run", "--quiet", "--offline", "--workspace", "--target-dir"])
+            .args(["build", "--quiet", "--offline", "-p", "dcv-provider-plugin", "--features", feature, "--target-dir"])
             .arg(dir.parent().expect("target"))
-            .args(["--features", &format!("dcv-provider-plugin/{feature}")])
             .current_dir(ROOT)
             .status()
             .expect("cargo runs");
