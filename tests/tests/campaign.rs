@@ -93,8 +93,9 @@ impl Campaign {
             let patience = if lot.random_bool(0.5) { lot.random_range(0..400) } else { 20_000 };
             match tokio::time::timeout(Duration::from_millis(patience), work).await {
                 Ok(Ok(Outcome::Issued(issued))) if issued.left_behind.is_empty() => return (faults, cuts),
-                Ok(Ok(_)) => {}
-                Ok(Err(Error::Api(_) | Error::OutcomeUnknown { .. } | Error::Journal(JournalError::Held(_)))) => {}
+                Ok(
+                    Ok(_) | Err(Error::Api(_) | Error::OutcomeUnknown { .. } | Error::Journal(JournalError::Held(_))),
+                ) => {}
                 Ok(Err(error)) => panic!("{name}: {error}"),
                 Err(_) => {
                     cuts += 1;

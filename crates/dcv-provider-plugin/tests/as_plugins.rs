@@ -26,7 +26,9 @@ async fn they_are_built_loaded_and_asked() {
         std::fs::copy(dir.join("libdcv_provider_plugin.so"), &library).expect("a copy");
         let plugin = Plugin::load(&library, None).unwrap_or_else(|error| panic!("{feature}: {error}"));
         assert_eq!(plugin.descriptor().id, id);
-        let error = plugin.open(json!({ "no-such-field": 1 })).await.err().expect("no configuration");
+        let Err(error) = plugin.open(json!({ "no-such-field": 1 })).await else {
+            panic!("{feature}: no configuration")
+        };
         assert!(error.to_string().contains("no-such-field"), "{feature}: {error}");
     }
 }

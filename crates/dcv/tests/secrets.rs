@@ -83,9 +83,13 @@ impl Planted {
                 self.environment.push((variable.clone(), value.to_owned()));
                 format!("{{ env = {variable:?} }}")
             }
-            Source::File => format!("{{ file = {path:?} }}"),
+            Source::File => format!("{{ file = \"{}\" }}", path.display()),
             Source::Credential => format!("{{ credential = {name:?} }}"),
-            Source::Command => format!("{{ command = [\"sh\", {:?}, {path:?}] }}", self.bench.path("tell.sh")),
+            Source::Command => format!(
+                "{{ command = [\"sh\", \"{}\", \"{}\"] }}",
+                self.bench.path("tell.sh").display(),
+                path.display()
+            ),
         }
     }
 
@@ -306,7 +310,7 @@ fn shapes(secret: &[u8]) -> BTreeSet<Vec<u8>> {
     };
     let url = escaped(&|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte));
     shapes.extend([url.to_lowercase().into_bytes(), url.into_bytes()]);
-    let hex: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = secret.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
     shapes.extend([hex.to_uppercase().into_bytes(), hex.into_bytes()]);
     for before in 0..3_usize {
         let text = [&vec![0; before], secret].concat();
@@ -345,7 +349,7 @@ fn a_secret_is_found_in_every_shape() {
     let shapes = all_shapes();
     let basic = STANDARD.encode(format!("user:{API}:more"));
     let url = "https://x.example/?q=planted-api%2Fkey%2B4711%3D";
-    let hex: String = bench::TSIG.iter().map(|byte| format!("{byte:02X}")).collect();
+    let hex = bench::TSIG.iter().fold(String::new(), |text, byte| format!("{text}{byte:02X}"));
     for text in [&format!("a{API}b"), &basic, url, &STANDARD.encode(bench::TSIG), &hex] {
         let found = std::panic::catch_unwind(|| check("a text", text.as_bytes(), &shapes));
         assert!(found.is_err(), "not found in {text}");

@@ -192,7 +192,7 @@ async fn other_writers_are_noticed() {
     vendor.race(|account| account.rows.clear());
     provider.present(&proof).await.expect("presented");
     vendor.after(|account| {
-        account.replace(ZONE, "_dnsauth.example.com", "TXT", &["\"v\"", "\"his\""], 900).expect("replaced")
+        account.replace(ZONE, "_dnsauth.example.com", "TXT", &["\"v\"", "\"his\""], 900).expect("replaced");
     });
     provider.retract(&proof).await.expect("retracted again");
     assert_eq!(vendor.account().rows.iter().map(|row| row.value.as_str()).collect::<Vec<_>>(), ["his"]);

@@ -131,11 +131,14 @@ struct Domain {
 #[derive(Deserialize)]
 struct RecordSet {
     /// Relative to the domain; `@` for the domain itself.
-    rrset_name: String,
-    rrset_type: String,
-    rrset_ttl: Option<u32>,
-    #[serde(default)]
-    rrset_values: Vec<String>,
+    #[serde(rename = "rrset_name")]
+    name: String,
+    #[serde(rename = "rrset_type")]
+    rtype: String,
+    #[serde(rename = "rrset_ttl")]
+    ttl: Option<u32>,
+    #[serde(rename = "rrset_values", default)]
+    values: Vec<String>,
 }
 
 fn refused(refusal: Refusal) -> ProviderError {
@@ -189,17 +192,14 @@ impl BySet for Editor {
             try_join_all([self.list(&path, &txt), self.list(&path, &cname)]).await?.into_iter().flatten().collect()
         };
         let key = |set: &RecordSet| {
-            let rtype = match set.rrset_type.as_str() {
+            let rtype = match set.rtype.as_str() {
                 "TXT" => "TXT",
                 "CNAME" => "CNAME",
                 _ => return None,
             };
-            Some((absolute(zone, &set.rrset_name), rtype))
+            Some((absolute(zone, &set.name), rtype))
         };
-        Ok(sets
-            .into_iter()
-            .filter_map(|set| Some((key(&set)?, Set { values: set.rrset_values, ttl: set.rrset_ttl })))
-            .collect())
+        Ok(sets.into_iter().filter_map(|set| Some((key(&set)?, Set { values: set.values, ttl: set.ttl }))).collect())
     }
 
     async fn write(&self, zone: &Zone, sets: &Sets) -> Result<()> {

@@ -54,9 +54,8 @@ fn gandi(account: &mut Account, asked: &Asked) -> Answer {
             let (zone, name, rtype) = (path[1].to_owned(), absolute(path[3], path[1]), path[4].to_owned());
             let rows = account.set(&name, &rtype);
             match method {
-                "GET" if rows.is_empty() => missing(),
+                "GET" | "DELETE" if rows.is_empty() => missing(),
                 "GET" => Answer::new(200, set(&rows)),
-                "DELETE" if rows.is_empty() => missing(),
                 "DELETE" => {
                     account.replace(&zone, &name, &rtype, &[], 0).expect("deleted");
                     Answer::new(204, Value::Null)
@@ -136,7 +135,7 @@ async fn a_writer_elsewhere_who_puts_an_older_set_back_is_noticed() {
     // writes after us with a set from before takes ours away, and that we do notice.
     let provider = provider(vendor.url.clone(), TOKEN).await;
     vendor.after(|account| {
-        account.replace(ZONE, "_dnsauth.example.com", "TXT", &["somebody's", "his"], 300).expect("replaced")
+        account.replace(ZONE, "_dnsauth.example.com", "TXT", &["somebody's", "his"], 300).expect("replaced");
     });
     provider.present(&[txt("_dnsauth.example.com", "v")]).await.expect("presented again");
     let mut values: Vec<String> = vendor.account().rows.iter().map(|row| row.value.clone()).collect();

@@ -30,7 +30,7 @@ fn signed(asked: &Asked) -> bool {
     let time = asked.header("x-ovh-timestamp");
     let text =
         format!("{SECRET}+planted-consumer+{}+{url}+{}+{time}", asked.method, String::from_utf8_lossy(&asked.body));
-    let hash: String = Sha1::digest(text).iter().map(|byte| format!("{byte:02x}")).collect();
+    let hash = Sha1::digest(text).iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
     asked.header("x-ovh-signature") == format!("$1${hash}")
 }
 

@@ -206,10 +206,7 @@ fn parts<const N: usize>(input: &[u8]) -> [&[u8]; N] {
     let mut parts = [&[][..]; N];
     for (index, part) in parts.iter_mut().enumerate() {
         let cut = rest.windows(MARK.len()).position(|window| window == MARK).filter(|_| index + 1 < N);
-        match cut {
-            Some(at) => (*part, rest) = (&rest[..at], &rest[at + MARK.len()..]),
-            None => (*part, rest) = (rest, &[]),
-        }
+        (*part, rest) = cut.map_or((rest, &[][..]), |at| (&rest[..at], &rest[at + MARK.len()..]));
     }
     parts
 }

@@ -57,7 +57,9 @@ pub(super) fn read_once(records: &[Record]) {
     for wildcard in [false, true] {
         assert!(!allows(&all, wildcard, &[]) || allows(&all, wildcard, &named), "more issuers forbid more");
     }
-    all.into_iter().for_each(|caa| drop(shown(caa)));
+    for caa in all {
+        drop(shown(caa));
+    }
 }
 
 fn shown(caa: &CAA) -> String {

@@ -289,8 +289,8 @@ impl Journal for SqliteJournal {
     async fn check_writable(&self) -> Result<(), JournalError> {
         let path = self.path.clone();
         // What is there already once more, so that a full or read-only disk shows.
-        self.with(move |tx| tx.pragma_update(None, "user_version", VERSIONS.len() as i64).map_err(|e| store(&path, e)))
-            .await
+        let newest = i64::try_from(VERSIONS.len()).map_err(|e| store(&path, e))?;
+        self.with(move |tx| tx.pragma_update(None, "user_version", newest).map_err(|e| store(&path, e))).await
     }
 
     /// In one transaction: thousands of runs are read in the time that thousands of turns of the journal's thread would take.
