@@ -13,10 +13,13 @@ use reqwest::{
     header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER},
 };
 use secrecy::{ExposeSecret, SecretString};
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use crate::{ErrorKind, ProviderError, Result, secret::hide};
+use crate::{
+    ErrorKind, ProviderError, Result,
+    secret::{Secret, hide},
+};
 
 pub use reqwest::header;
 
@@ -158,6 +161,44 @@ impl Api {
     pub fn delete(&self, path: &str) -> Call<'_> {
         self.call(Method::DELETE, path)
     }
+}
+
+/// The configuration of a host whose API wants a token and nothing else.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenConfig {
+    /// The token.
+    pub token: Secret,
+    /// TTL of what is added, in seconds.
+    pub ttl: Option<u32>,
+    /// Base URL of the API.
+    pub base_url: Option<String>,
+}
+
+impl TokenConfig {
+    /// The API of `vendor`, by its token, and the TTL: [`checked_ttl`] of `usual` and `least`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] naming the field.
+    pub async fn open(self, vendor: &str, base_url: &str, usual: u32, least: u32) -> Result<(Api, u32)> {
+        let ttl = checked_ttl(self.ttl, vendor, usual, least)?;
+        let token = self.token.read("token").await?;
+        let api = Api::new(self.base_url.as_deref().unwrap_or(base_url))?.bearer("token", &token)?;
+        Ok((api, ttl))
+    }
+}
+
+/// A TTL that `vendor` takes: the one that is given, or else the usual one.
+///
+/// # Errors
+/// [`ErrorKind::Config`] naming `ttl` when it is less than the least.
+pub fn checked_ttl(ttl: Option<u32>, vendor: &str, usual: u32, least: u32) -> Result<u32> {
+    let ttl = ttl.unwrap_or(usual);
+    if ttl < least {
+        let message = format!("ttl: {ttl} is less than {vendor} has; give {least} or more");
+        return Err(ProviderError::new(ErrorKind::Config, message));
+    }
+    Ok(ttl)
 }
 
 /// A string as one segment of a path.

@@ -328,8 +328,7 @@ impl<E: ZoneEditor> ZoneProvider<E> {
                     tokio::time::sleep(Duration::from_millis(pause)).await;
                 }
                 Err(error) if error.subjects.is_empty() => {
-                    let names: BTreeSet<&str> =
-                        change.add.iter().chain(&change.remove).map(|record| record.name.as_str()).collect();
+                    let names = change.names();
                     // One line is to be read, not a hundred names.
                     let more = names.len().checked_sub(NAMED).filter(|more| *more > 0);
                     let named = names.into_iter().take(NAMED).map(str::to_owned);

@@ -14,7 +14,6 @@ use dcv_provider::{
     Descriptor, ErrorKind, OptionSpec, ProofKind, ProviderError, Result,
     dns::Dns,
     http::{Api, Refusal, segment},
-    secret::Secret,
     zone::{
         Change, DEFAULT_TTL, Record, RecordData, Zone, ZoneEditor, ZoneList, ZoneProvider,
         hosts::{ById, Listed, absolute, change_by_id, relative_or_at},
@@ -23,6 +22,8 @@ use dcv_provider::{
 use futures_util::future::try_join_all;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::json;
+
+pub use dcv_provider::http::TokenConfig as Config;
 
 /// What this provider is.
 pub const DESCRIPTOR: Descriptor = Descriptor {
@@ -65,18 +66,6 @@ const PER_PAGE: u64 = 200;
 /// Up to this many names are asked for one by one; beyond that all texts and aliases are read.
 const NAMES_ONE_BY_ONE: usize = 4;
 
-/// The configuration.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Config {
-    /// The personal access token.
-    pub token: Secret,
-    /// TTL of new records in seconds.
-    pub ttl: Option<u32>,
-    /// Base URL of the API.
-    pub base_url: Option<String>,
-}
-
 /// The provider.
 pub type DigitalOcean = ZoneProvider<Editor>;
 
@@ -85,13 +74,7 @@ pub type DigitalOcean = ZoneProvider<Editor>;
 /// # Errors
 /// [`ErrorKind::Config`] naming the field.
 pub async fn from_config(config: Config, dns: Option<Dns>) -> Result<DigitalOcean> {
-    let ttl = config.ttl.unwrap_or(DEFAULT_TTL);
-    if ttl < LEAST_TTL {
-        let message = format!("ttl: {ttl} is less than DigitalOcean has; give {LEAST_TTL} or more");
-        return Err(ProviderError::new(ErrorKind::Config, message));
-    }
-    let token = config.token.read("token").await?;
-    let api = Api::new(config.base_url.as_deref().unwrap_or(BASE_URL))?.bearer("token", &token)?;
+    let (api, ttl) = config.open("DigitalOcean", BASE_URL, DEFAULT_TTL, LEAST_TTL).await?;
     Ok(ZoneProvider::new(Editor { api, ttl, listed: ZoneList::default() }, dns))
 }
 
@@ -218,6 +201,6 @@ impl ZoneEditor for Editor {
     }
 
     async fn apply(&self, zone: &Zone, change: &Change) -> Result<()> {
-        change_by_id(self, zone, change).await.map(drop)
+        change_by_id(self, zone, change).await
     }
 }

@@ -16,7 +16,7 @@ use async_trait::async_trait;
 use dcv_provider::{
     Descriptor, ErrorKind, OptionSpec, ProofKind, ProviderError, Result,
     dns::Dns,
-    http::{Api, Refusal, segment},
+    http::{Api, Refusal, checked_ttl, segment},
     secret::Secret,
     zone::{
         Change, Record, Zone, ZoneEditor, ZoneList, ZoneProvider,
@@ -98,11 +98,7 @@ pub type Gandi = ZoneProvider<Editor>;
 /// # Errors
 /// [`ErrorKind::Config`] naming the field.
 pub async fn from_config(config: Config, dns: Option<Dns>) -> Result<Gandi> {
-    let ttl = config.ttl.unwrap_or(LEAST_TTL);
-    if ttl < LEAST_TTL {
-        let message = format!("ttl: {ttl} is less than Gandi has; give {LEAST_TTL} or more");
-        return Err(ProviderError::new(ErrorKind::Config, message));
-    }
+    let ttl = checked_ttl(config.ttl, "Gandi", LEAST_TTL, LEAST_TTL)?;
     let api = Api::new(config.base_url.as_deref().unwrap_or(BASE_URL))?;
     let api = match (config.token, config.key) {
         (Some(token), None) => api.bearer("token", &token.read("token").await?)?,

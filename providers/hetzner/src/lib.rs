@@ -17,7 +17,6 @@ use dcv_provider::{
     Descriptor, ErrorKind, OptionSpec, ProofKind, ProviderError, Result,
     dns::Dns,
     http::{Api, Refusal, segment},
-    secret::Secret,
     zone::{
         Change, DEFAULT_TTL, Record, Zone, ZoneEditor, ZoneList, ZoneProvider,
         hosts::{Left, Listed, absolute, relative_or_at},
@@ -26,6 +25,8 @@ use dcv_provider::{
 use futures_util::future::{join_all, try_join_all};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::json;
+
+pub use dcv_provider::http::TokenConfig as Config;
 
 /// What this provider is.
 pub const DESCRIPTOR: Descriptor = Descriptor {
@@ -74,18 +75,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// So many looks, then an action counts as stuck.
 const LOOKS: u32 = 120;
 
-/// The configuration.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Config {
-    /// The API token.
-    pub token: Secret,
-    /// TTL of new record sets in seconds.
-    pub ttl: Option<u32>,
-    /// Base URL of the API.
-    pub base_url: Option<String>,
-}
-
 /// The provider.
 pub type Hetzner = ZoneProvider<Editor>;
 
@@ -94,13 +83,7 @@ pub type Hetzner = ZoneProvider<Editor>;
 /// # Errors
 /// [`ErrorKind::Config`] naming the field.
 pub async fn from_config(config: Config, dns: Option<Dns>) -> Result<Hetzner> {
-    let ttl = config.ttl.unwrap_or(DEFAULT_TTL);
-    if ttl < LEAST_TTL {
-        let message = format!("ttl: {ttl} is less than Hetzner has; give {LEAST_TTL} or more");
-        return Err(ProviderError::new(ErrorKind::Config, message));
-    }
-    let token = config.token.read("token").await?;
-    let api = Api::new(config.base_url.as_deref().unwrap_or(BASE_URL))?.bearer("token", &token)?;
+    let (api, ttl) = config.open("Hetzner", BASE_URL, DEFAULT_TTL, LEAST_TTL).await?;
     Ok(ZoneProvider::new(Editor { api, ttl, listed: ZoneList::default() }, dns))
 }
 

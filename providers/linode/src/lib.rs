@@ -22,7 +22,6 @@ use dcv_provider::{
     Descriptor, ErrorKind, OptionSpec, ProofKind, ProviderError, Result,
     dns::Dns,
     http::{Answer, Api, Call, Refusal, header},
-    secret::Secret,
     zone::{
         Change, Record, RecordData, Zone, ZoneEditor, ZoneList, ZoneProvider,
         hosts::{ById, Listed, absolute, change_by_id, relative},
@@ -31,6 +30,8 @@ use dcv_provider::{
 use futures_util::future::try_join_all;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
+
+pub use dcv_provider::http::TokenConfig as Config;
 
 /// What this provider is.
 pub const DESCRIPTOR: Descriptor = Descriptor {
@@ -76,18 +77,6 @@ const PER_PAGE: &str = "500";
 /// are read.
 const NAMES_IN_FILTER: usize = 20;
 
-/// The configuration.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Config {
-    /// The personal access token.
-    pub token: Secret,
-    /// TTL of new records in seconds.
-    pub ttl: Option<u32>,
-    /// Base URL of the API.
-    pub base_url: Option<String>,
-}
-
 /// The provider.
 pub type Linode = ZoneProvider<Editor>;
 
@@ -96,13 +85,7 @@ pub type Linode = ZoneProvider<Editor>;
 /// # Errors
 /// [`ErrorKind::Config`] naming the field.
 pub async fn from_config(config: Config, dns: Option<Dns>) -> Result<Linode> {
-    let ttl = config.ttl.unwrap_or(LEAST_TTL);
-    if ttl < LEAST_TTL {
-        let message = format!("ttl: {ttl} is less than Linode has; give {LEAST_TTL} or more");
-        return Err(ProviderError::new(ErrorKind::Config, message));
-    }
-    let token = config.token.read("token").await?;
-    let api = Api::new(config.base_url.as_deref().unwrap_or(BASE_URL))?.bearer("token", &token)?;
+    let (api, ttl) = config.open("Linode", BASE_URL, LEAST_TTL, LEAST_TTL).await?;
     Ok(ZoneProvider::new(Editor { api, ttl, listed: ZoneList::default() }, dns))
 }
 
@@ -247,6 +230,6 @@ impl ZoneEditor for Editor {
     }
 
     async fn apply(&self, zone: &Zone, change: &Change) -> Result<()> {
-        change_by_id(self, zone, change).await.map(drop)
+        change_by_id(self, zone, change).await
     }
 }

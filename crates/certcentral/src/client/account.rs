@@ -39,7 +39,7 @@ impl Client {
     /// A product as one division of the account may order it.
     ///
     /// # Errors
-    /// [`Error::is_not_found`](crate::Error::is_not_found)(crate::Error::is_not_found) when it may not.
+    /// [`Error::is_not_found`](crate::Error::is_not_found) when it may not.
     pub async fn product_in(&self, name_id: &str, container: u64) -> Result<Product> {
         self.json(Call::get(format!("/product/{name_id}")).query("container_id", container)).await
     }
@@ -89,7 +89,7 @@ impl Client {
     /// Lets an organization be used in orders, or no longer.
     ///
     /// # Errors
-    /// [`Error::is_not_found`](crate::Error::is_not_found)(crate::Error::is_not_found).
+    /// [`Error::is_not_found`](crate::Error::is_not_found).
     pub async fn set_organization_active(&self, id: OrganizationId, active: bool) -> Result<()> {
         let verb = if active { "activate" } else { "deactivate" };
         self.nothing(Call::put(format!("/organization/{id}/{verb}"))).await

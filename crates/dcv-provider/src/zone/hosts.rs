@@ -121,11 +121,11 @@ impl<'c> Left<'c> {
     }
 }
 
-/// Makes a change at a host of this shape; `true` if something was written.
+/// Makes a change at a host of this shape.
 ///
 /// # Errors
 /// Those of the host; [`ErrorKind::Rejected`] where an alias that is not ours stands in the way.
-pub async fn change_by_id<H: ById + ?Sized>(host: &H, zone: &Zone, change: &Change) -> Result<bool> {
+pub async fn change_by_id<H: ById + ?Sized>(host: &H, zone: &Zone, change: &Change) -> Result<()> {
     let there = host.read(zone, &change.names()).await?;
     let left = Left::of(change, &there)?;
     // Requests that are under way are waited for even when one fails: nothing is to be written after the error is known.
@@ -151,7 +151,7 @@ pub async fn change_by_id<H: ById + ?Sized>(host: &H, zone: &Zone, change: &Chan
         });
         join_all(removed).await.into_iter().collect::<Result<()>>()?;
     }
-    Ok(!left.add.is_empty() || !left.remove.is_empty())
+    Ok(())
 }
 
 fn about(error: ProviderError, name: &str) -> ProviderError {
