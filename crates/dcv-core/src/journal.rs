@@ -21,7 +21,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::state::{Entry, RunId};
+use crate::state::{Entry, Run, RunId};
 
 pub use memory::MemoryJournal;
 pub use sqlite::SqliteJournal;
@@ -124,6 +124,12 @@ pub trait Journal: Send + Sync {
     /// [`JournalError::Store`].
     async fn runs(&self, which: Which) -> Result<Vec<RunId>, JournalError>;
 
+    /// The runs of a label, the youngest first, so many at most.
+    ///
+    /// # Errors
+    /// [`JournalError::Store`].
+    async fn runs_of(&self, label: &str, most: usize) -> Result<Vec<RunId>, JournalError>;
+
     /// Whether an entry could be written now, as far as can be told without writing one.
     ///
     /// # Errors
@@ -157,6 +163,25 @@ impl Label {
     pub fn is_current(&self, runs: u64) -> bool {
         self.earlier.is_none_or(|earlier| earlier >= runs)
     }
+}
+
+/// So many runs are read at once: their entries are larger than what anybody keeps of them.
+const READ_AT_ONCE: usize = 256;
+
+/// Reads these runs and hands each on, folded, in their order; what is no run is left out.
+///
+/// # Errors
+/// As [`Journal::read`].
+pub async fn each_run(
+    journal: &dyn Journal,
+    ids: &[RunId],
+    mut take: impl FnMut(Run) + Send,
+) -> Result<(), JournalError> {
+    for some in ids.chunks(READ_AT_ONCE) {
+        let read = journal.read_many(some).await?;
+        some.iter().zip(read).filter_map(|(id, entries)| Run::fold(id.clone(), &entries)).for_each(&mut take);
+    }
+    Ok(())
 }
 
 /// What can go wrong with a journal.

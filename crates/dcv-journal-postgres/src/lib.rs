@@ -325,6 +325,12 @@ impl Journal for PostgresJournal {
         self.inner.ask(sql, &[]).await?.iter().map(|row| self.inner.run_id(row)).collect()
     }
 
+    async fn runs_of(&self, label: &str, most: usize) -> Result<Vec<RunId>, JournalError> {
+        let most = i64::try_from(most).unwrap_or(i64::MAX);
+        let rows = self.inner.ask(schema::RUNS_OF_LABEL, &[(&label, Type::TEXT), (&most, Type::INT8)]).await?;
+        rows.iter().map(|row| self.inner.run_id(row)).collect()
+    }
+
     async fn settle(&self) {
         self.inner.leases.settle().await;
     }

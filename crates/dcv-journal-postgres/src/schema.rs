@@ -107,6 +107,9 @@ pub(crate) const OPEN: &str = "SELECT id FROM dcv_run WHERE open ORDER BY began"
 pub(crate) const FREE: &str = "
     SELECT id FROM dcv_run WHERE open AND (until IS NULL OR until <= clock_timestamp()) ORDER BY began";
 
+/// Label, how many.
+pub(crate) const RUNS_OF_LABEL: &str = "SELECT id FROM dcv_run WHERE label = $1 ORDER BY nth DESC LIMIT $2";
+
 /// Runs, their epochs, seconds. A lease that has ended is not brought back to life.
 pub(crate) const RENEW: &str = "
     UPDATE dcv_run AS run SET until = clock_timestamp() + make_interval(secs => $3)

@@ -62,6 +62,9 @@ impl Journal for Deadly {
     async fn runs(&self, which: Which) -> Result<Vec<RunId>, JournalError> {
         self.journal.runs(which).await
     }
+    async fn runs_of(&self, label: &str, most: usize) -> Result<Vec<RunId>, JournalError> {
+        self.journal.runs_of(label, most).await
+    }
 }
 
 #[tokio::main]

@@ -256,6 +256,9 @@ async fn who_looked_too_early_begins_nothing(open: &Open<'_>) {
     for earlier in [0, 1] {
         refused(one.begin(&new_id(), &planned(Some(label), Some(earlier))).await, label, &second);
     }
+    assert_eq!(one.runs_of(label, 9).await.expect("listed"), [second.clone(), first], "the youngest first");
+    assert_eq!(other.runs_of(label, 1).await.expect("listed"), [second], "no more than were asked for");
+    assert!(one.runs_of("looked", 9).await.expect("listed").is_empty());
     // Who does not say what was there before is only held to the first rule.
     let third = new_id();
     let _lease = one.begin(&third, &planned(Some(label), None)).await.expect("begun");

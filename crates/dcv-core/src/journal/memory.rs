@@ -103,6 +103,14 @@ impl Journal for MemoryJournal {
         runs.get(run).map(|kept| kept.entries.clone()).ok_or_else(|| JournalError::Unknown(run.clone()))
     }
 
+    async fn runs_of(&self, label: &str, most: usize) -> Result<Vec<RunId>, JournalError> {
+        let runs = self.lock();
+        let of_label = runs.iter().filter(|(_, kept)| kept.label.as_deref() == Some(label));
+        let mut listed: Vec<_> = of_label.map(|(id, kept)| (kept.began, id)).collect();
+        listed.sort();
+        Ok(listed.into_iter().rev().take(most).map(|(_, id)| id.clone()).collect())
+    }
+
     async fn runs(&self, which: Which) -> Result<Vec<RunId>, JournalError> {
         let runs = self.lock();
         let listed = |kept: &Kept| match which {

@@ -1,7 +1,8 @@
 //! The journal in one SQLite file: the default, with no server.
 //!
 //! WAL with `synchronous=FULL`: an appended entry is on the disk. One thread owns the connection, so that the file's waits never
-//! hold up the runtime. A claim is an advisory lock on a file beside the database, which the operating system drops with the
+//! hold up the runtime. What many runs ask of it at the same moment it does in one transaction, so that thousands of runs share
+//! one wait for the disk; each is told when that transaction is there to stay. A claim is an advisory lock on a file beside the database, which the operating system drops with the
 //! process: after a crash the run is free at once, with no time-out to wait for.
 
 use std::{
@@ -46,13 +47,49 @@ const VERSIONS: [&str; 2] = [
     ",
 ];
 
-type Job = Box<dyn FnOnce(&mut Connection) + Send>;
+/// Something to be done on the journal's thread, within a transaction that others may share.
+trait Job: Send {
+    /// Does it, or says why it came to nothing.
+    fn work(&mut self, tx: &Connection) -> Result<(), String>;
+    /// Tells whoever asked, now that the transaction is over: what came of it, or why all of the transaction was undone.
+    fn tell(self: Box<Self>, undone: Option<&str>);
+}
+
+struct Asked<W, T> {
+    path: PathBuf,
+    work: Option<W>,
+    result: Option<Result<T, JournalError>>,
+    reply: oneshot::Sender<Result<T, JournalError>>,
+}
+
+impl<T: Send, W: FnOnce(&Connection) -> Result<T, JournalError> + Send> Job for Asked<W, T> {
+    fn work(&mut self, tx: &Connection) -> Result<(), String> {
+        let Some(work) = self.work.take() else { return Ok(()) };
+        let result = work(tx);
+        let failed = result.as_ref().err().map(ToString::to_string);
+        self.result = Some(result);
+        failed.map_or(Ok(()), Err)
+    }
+
+    fn tell(self: Box<Self>, undone: Option<&str>) {
+        let result = match (self.result, undone) {
+            (Some(Err(own)), _) => Err(own),
+            (Some(Ok(value)), None) => Ok(value),
+            (_, why) => Err(store(&self.path, why.unwrap_or("it was never begun"))),
+        };
+        // Whoever asked may have gone.
+        let _ = self.reply.send(result);
+    }
+}
+
+/// How much is done in one transaction at most: what waits for its end should not wait for long.
+const AT_ONCE: usize = 256;
 
 /// A journal in a SQLite file. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct SqliteJournal {
     path: PathBuf,
-    jobs: mpsc::UnboundedSender<Job>,
+    jobs: mpsc::UnboundedSender<Box<dyn Job>>,
 }
 
 impl SqliteJournal {
@@ -62,7 +99,7 @@ impl SqliteJournal {
     /// [`JournalError::Store`] when the file cannot be opened, is no journal, or was written by a newer version.
     pub async fn open(path: impl Into<PathBuf>) -> Result<Self, JournalError> {
         let path = path.into();
-        let (jobs, mut queue) = mpsc::unbounded_channel::<Job>();
+        let (jobs, mut queue) = mpsc::unbounded_channel::<Box<dyn Job>>();
         let (ready, opened) = oneshot::channel();
         let place = path.clone();
         std::thread::Builder::new()
@@ -70,8 +107,9 @@ impl SqliteJournal {
             .spawn(move || match connect(&place) {
                 Ok(mut connection) => {
                     let _ = ready.send(Ok(()));
-                    while let Some(job) = queue.blocking_recv() {
-                        job(&mut connection);
+                    let mut jobs = Vec::new();
+                    while queue.blocking_recv_many(&mut jobs, AT_ONCE) > 0 {
+                        work(&mut connection, std::mem::take(&mut jobs));
                     }
                 }
                 Err(message) => {
@@ -86,25 +124,14 @@ impl SqliteJournal {
         }
     }
 
-    /// Runs `work` in a transaction on the journal's thread.
+    /// Runs `work` on the journal's thread, and waits until what it has written is on the disk. What fails leaves nothing.
     async fn with<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&rusqlite::Transaction<'_>) -> Result<T, JournalError> + Send + 'static,
+        work: impl FnOnce(&Connection) -> Result<T, JournalError> + Send + 'static,
     ) -> Result<T, JournalError> {
         let (reply, answer) = oneshot::channel();
-        let path = self.path.clone();
-        let job: Job = Box::new(move |connection| {
-            let result = connection
-                .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
-                .map_err(|e| store(&path, e))
-                .and_then(|tx| {
-                    let value = work(&tx)?;
-                    tx.commit().map_err(|e| store(&path, e))?;
-                    Ok(value)
-                });
-            let _ = reply.send(result);
-        });
-        self.jobs.send(job).map_err(|_| store(&self.path, "its thread has died"))?;
+        let job = Asked { path: self.path.clone(), work: Some(work), result: None, reply };
+        self.jobs.send(Box::new(job)).map_err(|_| store(&self.path, "its thread has died"))?;
         answer.await.map_err(|_| store(&self.path, "its thread has died"))?
     }
 
@@ -130,7 +157,12 @@ impl SqliteJournal {
 }
 
 fn store(path: &Path, message: impl ToString) -> JournalError {
-    JournalError::Store { place: path.display().to_string(), message: message.to_string() }
+    let mut message = message.to_string();
+    // As SQLite says it where there is no room for the files beside the database.
+    if message.contains("disk I/O error") {
+        message.push_str("; is the disk full?");
+    }
+    JournalError::Store { place: path.display().to_string(), message }
 }
 
 fn connect(path: &Path) -> Result<Connection, String> {
@@ -178,7 +210,44 @@ fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "foreign_keys", "ON")
 }
 
-fn insert(tx: &rusqlite::Transaction<'_>, run: &str, entry: &Entry, at: Timestamp) -> Result<(), String> {
+/// Does all of these in one transaction, each within a savepoint of its own, so that what fails is undone alone; more than one where
+/// SQLite ends a transaction by itself, as it does when the disk is full. Then all of that one is undone, and the others go on.
+fn work(connection: &mut Connection, mut jobs: Vec<Box<dyn Job>>) {
+    while !jobs.is_empty() {
+        let mut begun = 0;
+        let ended = in_transaction(connection, |tx| {
+            for job in &mut jobs {
+                begun += 1;
+                tx.execute_batch("SAVEPOINT job").map_err(|e| e.to_string())?;
+                let done = job.work(tx);
+                if tx.is_autocommit() {
+                    return done;
+                }
+                let end = if done.is_ok() { "RELEASE job" } else { "ROLLBACK TO job; RELEASE job" };
+                tx.execute_batch(end).map_err(|e| e.to_string())?;
+            }
+            Ok(())
+        });
+        let undone = ended.err();
+        let over = if begun == 0 { jobs.len() } else { begun };
+        for job in jobs.drain(..over) {
+            job.tell(undone.as_deref());
+        }
+    }
+}
+
+fn in_transaction(
+    connection: &mut Connection,
+    work: impl FnOnce(&Connection) -> Result<(), String>,
+) -> Result<(), String> {
+    let tx = connection
+        .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
+        .map_err(|error| error.to_string())?;
+    work(&tx)?;
+    tx.commit().map_err(|error| error.to_string())
+}
+
+fn insert(tx: &Connection, run: &str, entry: &Entry, at: Timestamp) -> Result<(), String> {
     let body = serde_json::to_string(entry).map_err(|e| e.to_string())?;
     tx.prepare_cached(
         "INSERT INTO entry (run, seq, at, body)
@@ -190,7 +259,7 @@ fn insert(tx: &rusqlite::Transaction<'_>, run: &str, entry: &Entry, at: Timestam
 }
 
 /// The number of the next run of a label, if it may begin.
-fn next_of(tx: &rusqlite::Transaction<'_>, label: &Label) -> rusqlite::Result<Result<i64, JournalError>> {
+fn next_of(tx: &Connection, label: &Label) -> rusqlite::Result<Result<i64, JournalError>> {
     let first = |sql: &str| {
         let row = tx.query_row(sql, params![label.text], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)));
         row.optional()
@@ -319,6 +388,21 @@ impl Journal for SqliteJournal {
                 all.push(entries);
             }
             Ok(all)
+        })
+        .await
+    }
+
+    async fn runs_of(&self, label: &str, most: usize) -> Result<Vec<RunId>, JournalError> {
+        let (label, path) = (label.to_owned(), self.path.clone());
+        self.with(move |tx| {
+            let most = i64::try_from(most).unwrap_or(i64::MAX);
+            let mut statement = tx
+                .prepare_cached("SELECT id FROM run WHERE label = ?1 ORDER BY nth DESC LIMIT ?2")
+                .map_err(|e| store(&path, e))?;
+            let rows = statement
+                .query_map(params![label, most], |row| row.get::<_, String>(0))
+                .map_err(|e| store(&path, e))?;
+            rows.map(|row| row.map_err(|e| store(&path, e)).map(RunId::from_stored)).collect()
         })
         .await
     }

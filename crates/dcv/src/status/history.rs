@@ -2,7 +2,7 @@
 
 use dcv_core::{
     RunId,
-    journal::{Journal, JournalError, Stamped, Which},
+    journal::{Journal, JournalError, Stamped},
     state::{Entry, Run},
 };
 use jiff::Timestamp;
@@ -24,18 +24,10 @@ pub(super) struct Past {
 
 /// The runs of a label, the youngest first.
 pub(super) async fn read(journal: &dyn Journal, label: &str) -> Result<Vec<Past>, JournalError> {
-    let mut runs = Vec::new();
-    for id in journal.runs(Which::All).await?.into_iter().rev() {
-        let entries = journal.read(&id).await?;
-        let Some(run) = Run::fold(id, &entries) else { continue };
-        if run.request.label.as_deref() == Some(label) {
-            runs.push(Past { run, entries });
-            if runs.len() == MOST_RUNS {
-                break;
-            }
-        }
-    }
-    Ok(runs)
+    let ids = journal.runs_of(label, MOST_RUNS).await?;
+    let read = journal.read_many(&ids).await?;
+    let past = |(id, entries): (RunId, Vec<Stamped>)| Some(Past { run: Run::fold(id, &entries)?, entries });
+    Ok(ids.into_iter().zip(read).filter_map(past).collect())
 }
 
 /// The page of a label; `None` where nobody knows it.
