@@ -15,15 +15,18 @@ use std::{
 
 use futures_util::future::join_all;
 use hickory_proto::{
-    op::{Edns, Message, MessageType, OpCode, Query, ResponseCode},
-    rr::{Name, RData, RecordType},
+    op::{Edns, Message, MessageType, OpCode, Query},
+    rr::{RData, RecordType},
 };
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpStream, UdpSocket},
-    sync::Semaphore,
-    time::{Instant, timeout, timeout_at},
-};
+use tokio::{sync::Semaphore, time::Instant};
+
+use answer::{address, lower};
+
+mod answer;
+mod wire;
+
+pub use answer::{Answer, DnsError};
+pub use wire::{exchange, exchange_tcp, to_name};
 
 /// The largest answer asked for by UDP: it passes unfragmented (DNS flag day 2020).
 const UDP_PAYLOAD: u16 = 1232;
@@ -40,58 +43,6 @@ const MOST_TRIED: usize = 16;
 /// How many delegations are followed downwards, and aliases sideways.
 const MOST_HOPS: usize = 8;
 
-/// What a question came to instead of an answer. The text names the server and the question.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum DnsError {
-    /// Nothing came back in time.
-    #[error("{server} gave no answer about {question} in {waited:?}")]
-    Timeout {
-        /// The server.
-        server: SocketAddr,
-        /// Name and type.
-        question: String,
-        /// The deadline.
-        waited: Duration,
-    },
-    /// The network refused.
-    #[error("{server} cannot be asked about {question}: {message}")]
-    Network {
-        /// The server.
-        server: SocketAddr,
-        /// Name and type.
-        question: String,
-        /// What the system said.
-        message: String,
-    },
-    /// An answer that is none: SERVFAIL, REFUSED and the like.
-    #[error("{server} answers {rcode} to {question}")]
-    Refused {
-        /// The server.
-        server: SocketAddr,
-        /// Name and type.
-        question: String,
-        /// The response code.
-        rcode: ResponseCode,
-    },
-    /// Nobody to ask.
-    #[error("there is no name server to ask about {question}: {reason}")]
-    NoServers {
-        /// Name and type, or zone.
-        question: String,
-        /// Why.
-        reason: String,
-    },
-    /// A name that cannot be asked for.
-    #[error("`{name}` is not a name that can be asked for: {message}")]
-    BadName {
-        /// The name.
-        name: String,
-        /// What is wrong with it.
-        message: String,
-    },
-}
-
 /// Whether a server is asked to find the answer, or only for what it holds itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Recursion {
@@ -99,160 +50,6 @@ pub enum Recursion {
     Desired,
     /// Only what you hold.
     No,
-}
-
-/// A server's answer to one question. Negative answers are answers.
-#[derive(Clone, Debug)]
-pub struct Answer {
-    /// Who answered.
-    pub server: SocketAddr,
-    name: Name,
-    rtype: RecordType,
-    message: Message,
-}
-
-impl Answer {
-    /// What a server answered about this name and type, if it is an answer.
-    pub(crate) fn read(server: SocketAddr, name: Name, rtype: RecordType, message: Message) -> Result<Self, DnsError> {
-        match message.metadata.response_code {
-            ResponseCode::NoError | ResponseCode::NXDomain => Ok(Self { server, name, rtype, message }),
-            rcode => Err(DnsError::Refused { server, question: format!("{} {rtype}", plain(&name)), rcode }),
-        }
-    }
-
-    /// NOERROR or NXDOMAIN; anything else is a [`DnsError::Refused`].
-    pub fn rcode(&self) -> ResponseCode {
-        self.message.metadata.response_code
-    }
-
-    /// Whether the server says it is an authority for the name.
-    pub fn is_authoritative(&self) -> bool {
-        self.message.metadata.authoritative
-    }
-
-    /// Whether the answer holds no record at all.
-    pub fn is_empty(&self) -> bool {
-        self.message.answers.is_empty()
-    }
-
-    /// Data of the question's type at the question's name itself.
-    pub fn data(&self) -> impl Iterator<Item = &RData> {
-        self.message
-            .answers
-            .iter()
-            .filter(|record| record.name == self.name && record.record_type() == self.rtype)
-            .map(|record| &record.data)
-    }
-
-    /// Data of the question's type at the end of the chain of aliases that the answer holds.
-    pub fn chased(&self) -> Vec<&RData> {
-        let mut name = &self.name;
-        for _ in 0..MOST_HOPS {
-            let here = self.message.answers.iter().filter(|record| record.name == *name);
-            let found: Vec<&RData> =
-                here.clone().filter(|record| record.record_type() == self.rtype).map(|record| &record.data).collect();
-            let alias = here.clone().find_map(|record| match &record.data {
-                RData::CNAME(target) => Some(&target.0),
-                _ => None,
-            });
-            match alias {
-                Some(target) if found.is_empty() => name = target,
-                _ => return found,
-            }
-        }
-        Vec::new()
-    }
-
-    /// The target, when the name is an alias; its case is kept.
-    pub fn alias(&self) -> Option<String> {
-        self.message.answers.iter().find_map(|record| match &record.data {
-            RData::CNAME(target) if record.name == self.name => Some(plain(&target.0)),
-            _ => None,
-        })
-    }
-
-    /// TXT records at the name, each as its character-strings.
-    pub fn texts(&self) -> Vec<Vec<String>> {
-        let strings = |data: &RData| match data {
-            RData::TXT(txt) => {
-                Some(txt.txt_data.iter().map(|part| String::from_utf8_lossy(part).into_owned()).collect())
-            }
-            _ => None,
-        };
-        self.data().filter_map(strings).collect()
-    }
-
-    /// Owner of the SOA record that the answer or its authority section holds, lower case, and the zone's serial and
-    /// negative TTL in seconds.
-    pub fn soa(&self) -> Option<(String, u32, u32)> {
-        self.message.answers.iter().chain(&self.message.authorities).find_map(|record| match &record.data {
-            RData::SOA(soa) => Some((lower(&record.name), soa.serial, soa.minimum.min(record.ttl))),
-            _ => None,
-        })
-    }
-
-    /// The zone that the name is in as far as the answer's authority section tells, lower case: by its SOA or NS records,
-    /// or by the delegation it refers to. Servers that keep their answers short do not tell.
-    pub fn zone(&self) -> Option<String> {
-        // Behind an alias the authority section speaks of the target.
-        if self.rtype != RecordType::CNAME && self.alias().is_some() {
-            return None;
-        }
-        let tells = |rtype| matches!(rtype, RecordType::SOA | RecordType::NS);
-        let owners = self.message.authorities.iter().filter(|record| tells(record.record_type()));
-        owners.map(|record| &record.name).filter(|owner| owner.zone_of(&self.name)).map(lower).max_by_key(String::len)
-    }
-
-    /// Seconds for which a cache keeps telling this: of the records found, or of their absence (RFC 2308).
-    pub fn kept_for(&self) -> Option<u32> {
-        let found = self.message.answers.iter().map(|record| record.ttl).min();
-        found.or_else(|| self.soa().map(|(_, _, negative)| negative))
-    }
-
-    /// Name servers to which the answer delegates this zone, lower case.
-    pub fn delegation(&self, zone: &str) -> Vec<String> {
-        let cuts = self.message.authorities.iter().filter(|record| lower(&record.name) == zone);
-        let servers = cuts.filter_map(|record| match &record.data {
-            RData::NS(ns) => Some(lower(&ns.0)),
-            _ => None,
-        });
-        servers.collect()
-    }
-
-    /// The zone that the server points down to, if that is what its answer does.
-    pub(crate) fn referral(&self, below: &str) -> Option<String> {
-        if self.is_authoritative() || !self.message.answers.is_empty() {
-            return None;
-        }
-        let mut cuts = self.message.authorities.iter().filter(|record| record.record_type() == RecordType::NS);
-        cuts.find_map(|record| {
-            let cut = lower(&record.name);
-            (cut != below && is_within(&cut, below)).then_some(cut)
-        })
-    }
-
-    /// Addresses that came along.
-    pub(crate) fn glue(&self, host: &str) -> Vec<IpAddr> {
-        let records = self.message.answers.iter().chain(&self.message.additionals);
-        records.filter(|record| lower(&record.name) == host).filter_map(|record| address(&record.data)).collect()
-    }
-}
-
-fn address(data: &RData) -> Option<IpAddr> {
-    match data {
-        RData::A(a) => Some(IpAddr::V4(a.0)),
-        RData::AAAA(aaaa) => Some(IpAddr::V6(aaaa.0)),
-        _ => None,
-    }
-}
-
-/// A name as this project writes names, with its case.
-fn plain(name: &Name) -> String {
-    name.to_ascii().trim_end_matches('.').to_owned()
-}
-
-fn lower(name: &Name) -> String {
-    plain(name).to_ascii_lowercase()
 }
 
 /// Whether `name` is `zone` or below it. Both without a final dot; case does not matter. Every name is within the root.
@@ -631,94 +428,14 @@ impl Dns {
     }
 }
 
-/// A name for the wire: absolute, its case kept.
-///
-/// # Errors
-/// [`DnsError::BadName`].
-pub fn to_name(name: &str) -> Result<Name, DnsError> {
-    let mut parsed =
-        Name::from_ascii(name).map_err(|e| DnsError::BadName { name: name.to_owned(), message: e.to_string() })?;
-    parsed.set_fqdn(true);
-    Ok(parsed)
-}
-
-fn question(message: &Message) -> String {
-    message.queries.first().map_or_else(String::new, |query| format!("{} {}", plain(query.name()), query.query_type()))
-}
-
-/// Sends a message and waits for its answer: by UDP, once more after a third of the time, and by TCP when the answer is
-/// cut. Answers to other questions and from other servers are ignored.
-///
-/// # Errors
-/// [`DnsError::Timeout`] and [`DnsError::Network`].
-pub async fn exchange(server: SocketAddr, message: &Message, deadline: Duration) -> Result<Message, DnsError> {
-    let network = |error: &dyn std::fmt::Display| DnsError::Network {
-        server,
-        question: question(message),
-        message: error.to_string(),
-    };
-    let late = || DnsError::Timeout { server, question: question(message), waited: deadline };
-    let until = Instant::now() + deadline;
-    let bytes = message.to_vec().map_err(|e| network(&e))?;
-    let local: SocketAddr = if server.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0u16; 8], 0).into() };
-    let socket = UdpSocket::bind(local).await.map_err(|e| network(&e))?;
-    // Connected: the system drops what others send.
-    socket.connect(server).await.map_err(|e| network(&e))?;
-    socket.send(&bytes).await.map_err(|e| network(&e))?;
-    let mut again = Some(Instant::now() + deadline / 3);
-    let mut buffer = vec![0; 4096];
-    let answer = loop {
-        let received = match timeout_at(again.unwrap_or(until), socket.recv(&mut buffer)).await {
-            Ok(received) => received.map_err(|e| network(&e))?,
-            Err(_) if again.take().is_some() => {
-                socket.send(&bytes).await.map_err(|e| network(&e))?;
-                continue;
-            }
-            Err(_) => return Err(late()),
-        };
-        match Message::from_vec(&buffer[..received]) {
-            Ok(answer) if answers(message, &answer) => break answer,
-            _ => {}
-        }
-    };
-    if !answer.metadata.truncation {
-        return Ok(answer);
-    }
-    let left = until.saturating_duration_since(Instant::now());
-    let raw = timeout(left, exchange_tcp(server, &bytes)).await.map_err(|_| late())?.map_err(|e| network(&e))?;
-    let answer = Message::from_vec(&raw).map_err(|e| network(&e))?;
-    if answers(message, &answer) { Ok(answer) } else { Err(network(&"its answer by TCP is to another question")) }
-}
-
-/// Whether this is the answer to that message.
-fn answers(message: &Message, answer: &Message) -> bool {
-    answer.metadata.id == message.metadata.id
-        && answer.metadata.message_type == MessageType::Response
-        && (answer.queries.is_empty() || answer.queries == message.queries)
-}
-
-/// Sends the bytes of one message by TCP and reads one answer (RFC 1035 section 4.2.2). Without a deadline of its own.
-///
-/// # Errors
-/// What the system says, also when the message is longer than 65535 octets.
-pub async fn exchange_tcp(server: SocketAddr, message: &[u8]) -> std::io::Result<Vec<u8>> {
-    let mut stream = TcpStream::connect(server).await?;
-    stream.set_nodelay(true)?;
-    let length = u16::try_from(message.len()).map_err(|_| {
-        std::io::Error::new(std::io::ErrorKind::InvalidInput, "the message is longer than 65535 octets")
-    })?;
-    let mut framed = Vec::with_capacity(message.len() + 2);
-    framed.extend_from_slice(&length.to_be_bytes());
-    framed.extend_from_slice(message);
-    stream.write_all(&framed).await?;
-    let length = stream.read_u16().await?;
-    let mut answer = vec![0; usize::from(length)];
-    stream.read_exact(&mut answer).await?;
-    Ok(answer)
-}
-
 #[cfg(test)]
 mod tests {
+    use hickory_proto::op::ResponseCode;
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::UdpSocket,
+    };
+
     use super::*;
 
     #[test]
