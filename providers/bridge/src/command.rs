@@ -158,10 +158,10 @@ impl DcvProvider for Told {
         let mut told = Vec::new();
         if self.preflight {
             let ended = self.run("preflight", &proofs).await?;
-            told = serde_json::from_slice::<Places>(&ended.stdout).unwrap_or_default().places;
+            told = places_in(&ended.stdout);
         }
         if told.len() == proofs.len() {
-            return Ok(told.into_iter().map(|place| Place { target: place.target, within: place.within }).collect());
+            return Ok(told);
         }
         let within = format!("{} ({})", self.program.path().display(), DESCRIPTOR.id);
         let target = |proof: &Proof| match proof {
@@ -238,7 +238,7 @@ struct ToldPlace {
 
 /// An error in a program's own words.
 #[derive(Debug, Deserialize)]
-struct ToldError {
+pub(crate) struct ToldError {
     kind: Option<String>,
     message: String,
     #[serde(default)]
@@ -254,7 +254,7 @@ enum ToldRetry {
 }
 
 impl ToldError {
-    fn into_error(self, program: &str) -> ProviderError {
+    pub(crate) fn into_error(self, program: &str) -> ProviderError {
         let kind = self.kind.as_deref().map(str::to_ascii_lowercase);
         let kind = match kind.as_deref() {
             Some("config") => ErrorKind::Config,
@@ -280,8 +280,14 @@ impl ToldError {
     }
 }
 
+/// The places that an output tells; none where it is something else.
+pub(crate) fn places_in(output: &[u8]) -> Vec<Place> {
+    let told = serde_json::from_slice::<Places>(output).unwrap_or_default();
+    told.places.into_iter().map(|place| Place { target: place.target, within: place.within }).collect()
+}
+
 /// The error that a text is, or that its last line is.
-fn error_in(text: &str) -> Option<ToldError> {
+pub(crate) fn error_in(text: &str) -> Option<ToldError> {
     #[derive(Deserialize)]
     struct Wrapped {
         error: ToldError,

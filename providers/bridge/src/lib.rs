@@ -12,6 +12,8 @@
 pub mod acmesh;
 pub mod command;
 pub mod exec;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod httpreq;
 mod run;
 mod texts;

@@ -164,6 +164,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "zone-text", run: text::zone, words: TEXT, cost: 1 },
     Target { name: "web-file", run: text::web, words: TEXT, cost: 1 },
     Target { name: "vendor-answer", run: text::vendor, words: JSON, cost: 1 },
+    Target { name: "bridge", run: text::bridge, words: JSON, cost: 1 },
     Target { name: "record-set", run: text::record_set, words: JSON, cost: 1 },
     Target { name: "key", run: x509::key, words: PEM, cost: 4 },
     Target { name: "csr", run: x509::csr, words: PEM, cost: 1 },

@@ -80,6 +80,17 @@ pub(crate) fn vendor(input: &[u8]) {
     assert!(words.chars().count() <= 2000);
 }
 
+/// What a program of a bridge tells on its output: places, or why it failed and when it may be asked again.
+pub(crate) fn bridge(input: &[u8]) {
+    let _ = dcv_bridge::fuzz::places(input);
+    if let Some(error) = dcv_bridge::fuzz::error(input) {
+        assert!(error.to_string().starts_with("`hook`: "), "{error}");
+        if let dcv_provider::Retry::After(wait) = error.retry {
+            assert!(std::time::Instant::now().checked_add(wait.min(std::time::Duration::from_secs(600))).is_some());
+        }
+    }
+}
+
 /// A record set as Azure has it: changed, it holds what it is to hold, and all that others put there.
 pub(crate) fn record_set(input: &[u8]) {
     let [set, add, remove] = parts::<3>(input);
