@@ -3,7 +3,11 @@
 //! Names are measured by the program. Orders are measured by the library in a process of its own (`bench orders …`, this program
 //! called by itself), so that its memory is its own and not the sandbox's.
 
-use std::{path::Path, sync::Arc, time::Instant};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Instant,
+};
 
 use certcentral::Budget;
 use certcentral_sandbox::Config;
@@ -44,13 +48,28 @@ pub enum Limits {
     On,
 }
 
-/// What `bench orders` is told.
+/// What `bench orders` and `bench waiting` are told.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Orders {
-    world: Address,
-    names: Vec<String>,
-    journal: std::path::PathBuf,
+    pub(super) world: Address,
+    pub(super) names: Vec<String>,
+    pub(super) journal: PathBuf,
     limits: Limits,
+}
+
+impl Orders {
+    /// Writes them down for a process whose journal is in this folder; returns where.
+    pub(super) fn write(world: &World, dir: &Path, names: Vec<String>, limits: Limits) -> PathBuf {
+        let task = Self { world: world.address(), names, journal: dir.join("journal.sqlite"), limits };
+        let path = dir.join("orders.json");
+        std::fs::write(&path, serde_json::to_string(&task).expect("JSON")).expect("a file");
+        path
+    }
+
+    pub(super) fn read(task: &Path) -> Self {
+        let text = std::fs::read_to_string(task).expect("a file of orders");
+        serde_json::from_str(&text).expect("orders")
+    }
 }
 
 async fn world(limits: Limits) -> World {
@@ -78,14 +97,7 @@ pub async fn order_of(count: usize) -> Point {
 pub async fn orders(count: usize, limits: Limits) -> Point {
     let world = world(limits).await;
     let dir = folder();
-    let task = Orders {
-        world: world.address(),
-        names: names(&world.zones, count),
-        journal: dir.path().join("journal.sqlite"),
-        limits,
-    };
-    let path = dir.path().join("orders.json");
-    std::fs::write(&path, serde_json::to_string(&task).expect("JSON")).expect("a file");
+    let path = Orders::write(&world, dir.path(), names(&world.zones, count), limits);
     let program = std::env::current_exe().expect("our own path");
     let job =
         Job { program, arguments: vec!["orders".to_owned(), path.display().to_string()], environment: Vec::new() };
@@ -105,8 +117,7 @@ fn measured(world: &World, dir: &Path, job: &Job) -> Result<Cost, String> {
 /// # Panics
 /// When an order does not come to a certificate: the last line says which, and how many of all.
 pub async fn place_orders(task: &Path) {
-    let text = std::fs::read_to_string(task).expect("a file of orders");
-    let task: Orders = serde_json::from_str(&text).expect("orders");
+    let task = Orders::read(task);
     let budget = match task.limits {
         Limits::Off => Budget::new(Vec::new(), 1),
         Limits::On => Budget::default(),

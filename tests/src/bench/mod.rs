@@ -1,9 +1,10 @@
 //! Side-by-side measurement: dcv beside the floor and beside other tools, on the same servers in the same run, and how dcv grows.
 //!
 //! [`peer`] says what each tool is and how it is run, [`world`] starts the servers and counts what they were asked, [`run`] measures,
-//! [`curves`] looks at dcv alone, and [`page`] writes it all down. No figure is asserted: a slow machine is not a bug.
+//! [`curves`] and [`keeper`] look at dcv alone, and [`page`] writes it all down. No figure is asserted: a slow machine is not a bug.
 
 pub mod curves;
+pub mod keeper;
 pub mod page;
 pub mod peer;
 pub mod run;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::daemon::folder;
 use curves::{Limits, Point};
+use keeper::Kept;
 use run::{DeadServer, Extent, Kills, Race, Row};
 use world::HostKind;
 
@@ -79,6 +81,9 @@ pub struct Curves {
     pub orders: Vec<Point>,
     /// The same with the documented limits.
     pub orders_limited: Vec<Point>,
+    /// Orders that wait for people, in one keeper.
+    #[serde(default)]
+    pub kept: Vec<Kept>,
     /// The boundary of a plugin.
     pub plugin: PluginCall,
 }
@@ -254,7 +259,12 @@ async fn measure_curves() -> Curves {
     let names = curve(&[1, 10, 50, 100, 250, 500, 1000], curves::order_of).await;
     let orders = curve(&[1, 10, 100, 1000, 10_000], |count| curves::orders(count, Limits::Off)).await;
     let orders_limited = curve(&[1, 10, 25, 100, 250], |count| curves::orders(count, Limits::On)).await;
-    Curves { made: made.end(), names, orders, orders_limited, plugin: plugin_calls().await }
+    let mut kept = Vec::new();
+    for count in [100, 1000, 10_000] {
+        kept.push(keeper::kept(count).await);
+        tell(&kept.last());
+    }
+    Curves { made: made.end(), names, orders, orders_limited, kept, plugin: plugin_calls().await }
 }
 
 /// One size after the other, as far as a tenth of the allowance goes by what the size before has taken.

@@ -263,7 +263,12 @@ pub(super) fn program() -> PathBuf {
     std::env::var_os(PROGRAM).map_or_else(beside, PathBuf::from)
 }
 
-fn dcv(task: &Task<'_>, arguments: &[&str]) -> Job {
+pub(super) fn dcv(task: &Task<'_>, arguments: &[&str]) -> Job {
+    dcv_with(task, "", arguments)
+}
+
+/// Our program, with more in its configuration.
+pub(super) fn dcv_with(task: &Task<'_>, more: &str, arguments: &[&str]) -> Job {
     let Ca::Sandbox(sandbox) = &task.world.ca else { unreachable!("we get the sandbox") };
     let ip = task.world.host.ip();
     let provider = match task.world.host.kind() {
@@ -278,7 +283,7 @@ fn dcv(task: &Task<'_>, arguments: &[&str]) -> Job {
         "dcv.toml",
         &format!(
             "[ca]\nurl = \"{}\"\nkey = {{ env = \"BENCH_KEY\" }}\n[defaults]\nproduct = \"ssl_basic\"\norganization = {ORGANIZATION}\n\
-             [state]\npath = \"{}\"\n[dns]\nresolvers = [\"{ip}\"]\n[provider.host]\n{provider}\n[route]\n\"*\" = \"host\"\n",
+             [state]\npath = \"{}\"\n[dns]\nresolvers = [\"{ip}\"]\n[provider.host]\n{provider}\n[route]\n\"*\" = \"host\"\n{more}",
             sandbox.base_url(),
             task.at("journal.sqlite"),
         ),

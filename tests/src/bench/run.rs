@@ -102,13 +102,13 @@ pub struct DeadServer {
 const DEADLINE: Duration = Duration::from_secs(600);
 
 /// A process of a peer with the group of processes that it is the first of.
-struct Running {
+pub(super) struct Running {
     child: Child,
     group: Pid,
 }
 
 impl Running {
-    fn start(job: &Job, wrapper: Option<&Path>) -> Self {
+    pub(super) fn start(job: &Job, wrapper: Option<&Path>) -> Self {
         let mut command = match wrapper {
             Some(report) => {
                 let mut command = Command::new("/usr/bin/time");
@@ -129,6 +129,30 @@ impl Running {
             .unwrap_or_else(|e| panic!("{} cannot be started ({e}); tests/bench installs it", job.program.display()));
         let group = Pid::from_child(&child);
         Self { child, group }
+    }
+
+    /// Ends it at once, with all that it has started.
+    pub(super) fn kill(mut self) {
+        let _ = kill_process_group(self.group, Signal::KILL);
+        let _ = self.child.wait();
+    }
+
+    /// Processor time so far, in the kernel's clock ticks.
+    pub(super) fn cpu(&self) -> f64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
+        // The second field is the program's name, in parentheses.
+        let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+        fields.skip(11).take(2).filter_map(|field| field.parse::<f64>().ok()).sum()
+    }
+
+    /// Resident memory now and at its most, in MiB.
+    pub(super) fn memory(&self) -> (f64, f64) {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
+        let mib = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
+            line.split_whitespace().next().and_then(|kib| kib.parse::<f64>().ok()).unwrap_or_default() / 1024.0
+        };
+        (mib("VmRSS:"), mib("VmHWM:"))
     }
 
     /// Waits for its end and returns whether it succeeded and what it said.

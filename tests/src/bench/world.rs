@@ -97,6 +97,9 @@ pub struct Count {
     pub queries: usize,
     /// Calls of the CA's API.
     pub ca_calls: usize,
+    /// How many of those were refused because they were too many.
+    #[serde(default)]
+    pub too_many: usize,
     /// Seconds from the first change to the last addition and from the first removal to the last, as the DNS host logged them.
     pub dns_phase: Option<f64>,
 }
@@ -180,12 +183,15 @@ impl World {
     /// What there was so far. The difference of two is what there was between them.
     pub fn mark(&self) -> Mark {
         let updates = if let Host::Bind(bind) = &self.host { bind.updates() } else { 0 };
-        let ca = match &self.ca {
-            Ca::Nobody => 0,
-            Ca::Sandbox(sandbox) => sandbox.requests_seen().len(),
-            Ca::Pebble { daemon, .. } => daemon.log().matches("-> calling handler()").count(),
+        let (ca, too_many) = match &self.ca {
+            Ca::Nobody => (0, 0),
+            Ca::Sandbox(sandbox) => {
+                let seen = sandbox.requests_seen();
+                (seen.len(), seen.iter().filter(|one| one.status == 429).count())
+            }
+            Ca::Pebble { daemon, .. } => (daemon.log().matches("-> calling handler()").count(), 0),
         };
-        Mark { log: self.host.log().len(), updates, ca }
+        Mark { log: self.host.log().len(), updates, ca, too_many }
     }
 
     /// What there was since.
@@ -201,7 +207,13 @@ impl World {
                 log.lines().filter(|line| line.contains("[webserver] ") && line.contains(" HTTP/1.1\" ")).count()
             }
         };
-        Count { changes, queries: self.host.queries(log), ca_calls: now.ca - mark.ca, dns_phase: self.host.phase(log) }
+        Count {
+            changes,
+            queries: self.host.queries(log),
+            ca_calls: now.ca - mark.ca,
+            too_many: now.too_many - mark.too_many,
+            dns_phase: self.host.phase(log),
+        }
     }
 
     /// Proofs that are out there.
@@ -219,6 +231,7 @@ pub struct Mark {
     log: usize,
     updates: usize,
     ca: usize,
+    too_many: usize,
 }
 
 impl Host {

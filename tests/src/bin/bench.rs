@@ -1,9 +1,10 @@
 //! `tests/bench` measures by this: `bench` (everything), `bench quick`, `bench curves`. `bench packages` says what is missing,
-//! `bench addresses` what loopback needs, `bench pages` writes the pages anew from the figures that there are; `bench orders FILE` is a process that is measured.
+//! `bench addresses` what loopback needs, `bench pages` writes the pages anew from the figures that there are; `bench orders FILE` is a process that is
+//! measured, `bench waiting FILE` one that prepares a measurement; `bench keeper COUNT` measures that alone.
 
 use std::path::Path;
 
-use dcv_tests::bench::{self, Mode, curves, world};
+use dcv_tests::bench::{self, Mode, curves, keeper, world};
 
 #[tokio::main]
 async fn main() {
@@ -16,6 +17,8 @@ async fn main() {
         ["addresses"] => println!("{}", world::ADDRESSES.map(|ip| ip.to_string()).join(" ")),
         ["pages"] => bench::write(&bench::figures().expect("figures; tests/bench measures them")),
         ["orders", file] => curves::place_orders(Path::new(file)).await,
+        ["waiting", file] => keeper::place_waiting(Path::new(file)).await,
+        ["keeper", count] => println!("{:#?}", keeper::kept(count.parse().expect("a count")).await),
         _ => {
             eprintln!("tests/bench [quick|curves]");
             std::process::exit(2);
