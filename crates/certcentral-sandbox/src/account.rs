@@ -188,6 +188,8 @@ pub struct Switches {
     pub no_changes: NoChanges,
     /// What creating an organization says that the account has already.
     pub duplicate_organization: DuplicateOrganization,
+    /// Where an order's `alternative_order_id` can be read.
+    pub alternative_ids: AlternativeIds,
     /// How long a change stays out of status-changes, in seconds.
     pub status_change_delay_seconds: u32,
     /// Accept names below top level names that the public suffix list does not know, such as `.test`.
@@ -202,10 +204,21 @@ impl Default for Switches {
             validation_ids: IdType::String,
             no_changes: NoChanges::EmptyObject,
             duplicate_organization: DuplicateOrganization::Refused,
+            alternative_ids: AlternativeIds::Everywhere,
             status_change_delay_seconds: 0,
             unlisted_suffixes: false,
         }
     }
+}
+
+/// Where an order's `alternative_order_id` can be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AlternativeIds {
+    /// In lists of orders, too, and there is a call that finds an order by it.
+    Everywhere,
+    /// In Order info only.
+    OrderInfo,
 }
 
 /// What `check-dcv` says when a DNS proof is missing.

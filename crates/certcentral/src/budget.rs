@@ -269,6 +269,46 @@ mod tests {
         assert_eq!((left[1000] - start, left[2000] - start), (round, 2 * round));
     }
 
+    /// Sixteen orders at a time, five calls each, answered after 20 to 160 ms: two and a half hours by a clock that is simulated.
+    #[tokio::test(start_paused = true)]
+    async fn ten_thousand_orders_stay_within_the_limits_and_use_them() {
+        const ORDERS: usize = 10_000;
+        const CALLS: usize = 5;
+        let (budget, next) = (Budget::default(), Arc::new(Mutex::new(0..ORDERS)));
+        let arrivals = Arc::new(Mutex::new(Vec::with_capacity(ORDERS * CALLS)));
+        let start = Instant::now();
+        let workers = (0..16u64).map(|worker| {
+            let (budget, next, arrivals) = (budget.clone(), Arc::clone(&next), Arc::clone(&arrivals));
+            tokio::spawn(async move {
+                let mut lot = <rand::rngs::StdRng as rand::SeedableRng>::seed_from_u64(worker);
+                while next.lock().expect("whole").next().is_some() {
+                    for _ in 0..CALLS {
+                        let permit = budget.acquire().await;
+                        let [there, back] = [(); 2].map(|()| rand::Rng::random_range(&mut lot, 10..80));
+                        tokio::time::sleep(Duration::from_millis(there)).await;
+                        arrivals.lock().expect("whole").push(Instant::now());
+                        tokio::time::sleep(Duration::from_millis(back)).await;
+                        drop(permit);
+                    }
+                }
+            })
+        });
+        for worker in workers.collect::<Vec<_>>() {
+            worker.await.expect("it works");
+        }
+        let arrivals = arrivals.lock().expect("whole").clone();
+        assert_eq!(arrivals.len(), ORDERS * CALLS);
+        for (calls, seconds) in [(100, 5), (1000, 180)] {
+            let refused =
+                arrivals.windows(calls + 1).filter(|group| group[calls] - group[0] < Duration::from_secs(seconds));
+            assert_eq!(refused.count(), 0, "{calls} in {seconds} s");
+        }
+        // A thousand in each window: no earlier can the last one have gone.
+        let floor = Duration::from_secs(180 * ((arrivals.len() as u64 - 1) / 1000));
+        let used = floor.as_secs_f64() / (arrivals[arrivals.len() - 1] - start).as_secs_f64();
+        assert!(used >= 0.95, "{used} of what the limits allow");
+    }
+
     #[tokio::test(start_paused = true)]
     async fn first_come_first_served() {
         let times = run(Budget::new(vec![window(2, 1000)], 3), vec![(1, 30); 9]).await;

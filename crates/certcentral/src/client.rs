@@ -1,9 +1,13 @@
 //! The client: one method for each endpoint, one place that sends.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use bytes::Bytes;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use reqwest::{Method, StatusCode, Url, header};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -64,6 +68,7 @@ struct Inner {
     http: reqwest::Client,
     budget: Budget,
     retries: Retries,
+    clock_skew: Mutex<Option<SignedDuration>>,
 }
 
 impl std::fmt::Debug for Inner {
@@ -178,7 +183,14 @@ impl ClientBuilder {
             .retry(reqwest::retry::never())
             .build()
             .map_err(|e| config("http", e.to_string()))?;
-        let inner = Inner { base, key: self.key, http, budget: self.budget, retries: self.retries };
+        let inner = Inner {
+            base,
+            key: self.key,
+            http,
+            budget: self.budget,
+            retries: self.retries,
+            clock_skew: Mutex::default(),
+        };
         Ok(Client { inner: Arc::new(inner) })
     }
 }
@@ -280,6 +292,12 @@ impl Client {
     /// The rate budget, for metrics.
     pub fn budget(&self) -> &Budget {
         &self.inner.budget
+    }
+
+    /// How far this machine's clock is ahead of the server's (behind it where negative), by the `Date` of the last answer: to
+    /// seconds, and less the time that the answer took. `None` before the first answer, and where it had no date.
+    pub fn clock_skew(&self) -> Option<SignedDuration> {
+        *self.inner.clock_skew.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     // ---- sending
@@ -427,6 +445,10 @@ impl Client {
                 transport(&e, sent)
             })?;
             let (status, headers) = (response.status(), response.headers().clone());
+            if let Some(date) = headers.get(header::DATE).and_then(http_date) {
+                *inner.clock_skew.lock().unwrap_or_else(PoisonError::into_inner) =
+                    Some(Timestamp::now().duration_since(date));
+            }
             let body = match response.bytes().await {
                 Ok(body) => body,
                 // Refused is refused, also where the reason was cut off.
@@ -465,10 +487,14 @@ pub(crate) fn retry_after(value: &header::HeaderValue, now: Timestamp) -> Option
     let wait = if let Ok(seconds) = text.parse() {
         Duration::from_secs(seconds)
     } else {
-        let date = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
-        Duration::try_from(date.duration_since(now)).unwrap_or_default()
+        Duration::try_from(http_date(value)?.duration_since(now)).unwrap_or_default()
     };
     Some(wait.min(LONGEST_PAUSE))
+}
+
+/// A date in the form that HTTP prefers (RFC 9110 section 5.6.7).
+fn http_date(value: &header::HeaderValue) -> Option<Timestamp> {
+    Some(jiff::fmt::rfc2822::parse(value.to_str().ok()?.trim()).ok()?.timestamp())
 }
 
 /// At least `pause` times `factor`, and up to half as much again.

@@ -79,6 +79,8 @@ pub enum Event {
         order_id: OrderId,
         /// It was found, not placed: an earlier attempt had got through.
         found: bool,
+        /// What was asked for within an order that was there before: `reissue` or `duplicate`.
+        within: Option<&'static str>,
     },
     /// What has to be proved is known.
     Challenged {

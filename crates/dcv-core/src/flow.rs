@@ -20,7 +20,7 @@ use crate::{
     error::{Error, Result},
     event::{Event, Meter, Observer, ProviderCall, Verb},
     follow::Follower,
-    journal::{Journal, Lease, MemoryJournal, SqliteJournal, Stamped, Which},
+    journal::{self, Journal, Lease, MemoryJournal, SqliteJournal, Stamped, Which},
     propagation,
     request::Request,
     route::{Route, Router},
@@ -34,8 +34,6 @@ mod worker;
 
 use worker::{Finished, Worker, span_of_run};
 
-/// So many runs are read from the journal at once: their entries are larger than what is kept of them.
-const READ_AT_ONCE: usize = 256;
 /// Stands in for a random value before there is one.
 const PLACEHOLDER_VALUE: &str = "dcv-preflight-placeholder-value";
 
@@ -93,7 +91,7 @@ struct Inner {
     settings: Settings,
     observer: Observer,
     meter: Meter,
-    follower: Arc<Follower>,
+    follower: Follower,
 }
 
 /// Puts a [`Dcv`] together.
@@ -106,7 +104,7 @@ pub struct DcvBuilder {
     settings: Settings,
     observer: Observer,
     meter: Meter,
-    follower: Option<Arc<Follower>>,
+    follower: Option<Follower>,
 }
 
 impl DcvBuilder {
@@ -145,10 +143,10 @@ impl DcvBuilder {
         self
     }
 
-    /// Follows orders together with another one of the same account: one call per tick for both.
+    /// Follows orders together with others of the same account: one call per tick for all.
     #[must_use]
-    pub fn beside(mut self, other: &Dcv) -> Self {
-        self.follower = Some(Arc::clone(&other.inner.follower));
+    pub fn follower(mut self, follower: &Follower) -> Self {
+        self.follower = Some(follower.clone());
         self
     }
 
@@ -187,8 +185,7 @@ impl DcvBuilder {
             Some(dns) => dns,
             None => Dns::system().map_err(|e| Error::request("dns.resolvers", e.to_string()))?,
         };
-        let follower =
-            self.follower.unwrap_or_else(|| Arc::new(Follower::new(self.client.clone(), self.settings.tick)));
+        let follower = self.follower.unwrap_or_else(|| Follower::new(self.settings.tick));
         Ok(Dcv {
             inner: Arc::new(Inner {
                 client: self.client,
@@ -365,7 +362,14 @@ impl Dcv {
     /// # Errors
     /// After the order was placed, an error leaves the run open: mend the cause and [`resume`](Self::resume).
     pub async fn issue(&self, request: Request) -> Result<Outcome> {
-        let id = RunId::new(Timestamp::now());
+        Box::pin(self.issue_as(RunId::new(Timestamp::now()), request)).await
+    }
+
+    /// The same as a run of this id, by which it is found again in the journal, whatever comes of it.
+    ///
+    /// # Errors
+    /// As [`issue`](Self::issue); [`Error::Journal`] when there is a run of this id already.
+    pub async fn issue_as(&self, id: RunId, request: Request) -> Result<Outcome> {
         let span = span_of_run(&id);
         let plan = self.plan(&request).instrument(span.clone()).await?;
         let entry = Entry::Planned { request: Box::new(request) };
@@ -419,10 +423,7 @@ impl Dcv {
     pub async fn runs(&self, which: Which) -> Result<Vec<Run>> {
         let ids = self.inner.journal.runs(which).await?;
         let mut runs = Vec::with_capacity(ids.len());
-        for some in ids.chunks(READ_AT_ONCE) {
-            let read = self.inner.journal.read_many(some).await?;
-            runs.extend(some.iter().zip(read).filter_map(|(id, entries)| Run::fold(id.clone(), &entries)));
-        }
+        journal::each_run(&*self.inner.journal, &ids, |run| runs.push(run)).await?;
         Ok(runs)
     }
 

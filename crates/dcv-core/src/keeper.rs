@@ -233,8 +233,8 @@ pub fn certificate(
     if present.order.is_some_and(|order| !order.lives) {
         return task(Act::Order, now, "its order is revoked or canceled".to_owned());
     }
-    let act = replacement(present, &wanted.product, now);
     let at = due(present.not_before, present.not_after, &wanted.label, policy);
+    let act = replacement(present, &wanted.product, now.max(at));
     let left = present.not_after.duration_since(now).as_hours().max(0) / 24;
     task(act, at, format!("it ends on {}, in {left} days", day(present.not_after)))
 }
@@ -262,11 +262,11 @@ fn changed(present: &Present, now: Timestamp) -> Act {
     }
 }
 
-/// How a certificate is replaced: by a reissue as long as that brings a later end, else by a new order.
-fn replacement(present: &Present, product: &str, now: Timestamp) -> Act {
+/// How a certificate is replaced when its time has come: by a reissue as long as that brings a later end, else by a new order.
+fn replacement(present: &Present, product: &str, then: Timestamp) -> Act {
     let Some(order) = present.order.filter(|order| order.lives) else { return Act::Order };
-    let most = if limits::is_private(product) { 397 } else { limits::on(date(now)).certificate_days };
-    let possible = now + SignedDuration::from_hours(24 * i64::from(most));
+    let most = if limits::is_private(product) { 397 } else { limits::on(date(then)).certificate_days };
+    let possible = then + SignedDuration::from_hours(24 * i64::from(most));
     let brings = order.until.map(|until| until.min(possible));
     match brings {
         Some(end) if end.duration_since(present.not_after) >= WORTH => Act::Reissue { order_id: order.id },
@@ -353,10 +353,16 @@ mod tests {
         let (reissue, renew) = (Act::Reissue { order_id: OrderId(7) }, Act::Renew { order_id: OrderId(7) });
         let plan = |present: Option<&Present>| certificate(&wanted(), present, &SoFar::default(), now, EXACT);
         let long = plan(Some(&present(Some("2028-04-01T00:00:00Z"), true)));
-        assert_eq!((long.act, long.at), (reissue, third), "the order lives on");
+        assert_eq!((long.act, long.at), (reissue.clone(), third), "the order lives on");
         let ending = plan(Some(&present(Some("2027-07-02T00:00:00Z"), true)));
         assert_eq!((ending.act, ending.at), (renew.clone(), third), "a reissue would bring two days");
         assert_eq!(plan(Some(&present(None, true))).act, renew, "nobody knows how long the order lives");
+        let fresh = Present {
+            not_before: now,
+            not_after: at("2027-08-09T00:00:00Z"),
+            ..present(Some("2028-04-01T00:00:00Z"), true)
+        };
+        assert_eq!(plan(Some(&fresh)).act, reissue, "a reissue brings nothing today, but it will when it is due");
         assert_eq!(plan(None).act, Act::Order);
         let revoked = plan(Some(&present(Some("2028-04-01T00:00:00Z"), false)));
         assert_eq!((revoked.act, revoked.at), (Act::Order, now));

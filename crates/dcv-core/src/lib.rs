@@ -46,6 +46,7 @@ pub mod state;
 pub use error::{Error, Result};
 pub use event::{Event, Meter, Observer, ProviderCall, Verb};
 pub use flow::{Dcv, DcvBuilder, Issued, Outcome, Plan, Settings};
+pub use follow::Follower;
 pub use placement::{CnameRule, Method, Placement, TxtOwner};
 pub use request::{Deploy, Output, Purpose, Request, TokenSource};
 pub use route::{Route, Router};

@@ -6,9 +6,7 @@
 
 use std::{
     collections::BTreeMap,
-    fmt,
-    net::{IpAddr, SocketAddr},
-    ops::Range,
+    net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -23,18 +21,23 @@ use dcv_provider::{
     secret::Secret,
 };
 use jiff::civil::Date;
-use serde::{Deserialize, Deserializer, de};
-use toml::{
-    Spanned,
-    de::{DeTable, DeValue},
-};
+use serde::{Deserialize, de};
+use toml::{Spanned, de::DeTable};
 
 use crate::{
     args,
     exit::{Code, Failure, Result, code_of_provider, did_you_mean},
     journal::{self, Place},
-    providers::{self, Build, KINDS},
+    providers::Build,
 };
+
+use document::Document;
+use fields::{ca_url, date, duration, fraction, lease, number_or_name, resolvers, scope, some_duration};
+
+mod document;
+mod fields;
+
+pub(crate) use fields::text_as;
 
 /// Everything that was configured, checked as far as it can be without asking anybody.
 pub(crate) struct Config {
@@ -80,11 +83,13 @@ struct Ca {
     #[serde(deserialize_with = "ca_url")]
     url: String,
     key: Secret,
+    /// Certificates that are trusted beside the system's, for a proxy that ends TLS or a sandbox.
+    root: Option<PathBuf>,
 }
 
 impl Default for Ca {
     fn default() -> Self {
-        Self { url: certcentral::US.to_owned(), key: Secret::Env { env: "DIGICERT_API_KEY".to_owned() } }
+        Self { url: certcentral::US.to_owned(), key: Secret::Env { env: "DIGICERT_API_KEY".to_owned() }, root: None }
     }
 }
 
@@ -215,6 +220,8 @@ pub(crate) struct Keep {
     pub(crate) hosts: Vec<String>,
     /// Program and arguments, run when a person has to act.
     pub(crate) notify: Vec<String>,
+    /// What is posted to then.
+    pub(crate) notify_url: Option<Secret>,
 }
 
 impl Default for Keep {
@@ -230,6 +237,7 @@ impl Default for Keep {
             token: None,
             hosts: Vec::new(),
             notify: Vec::new(),
+            notify_url: None,
         }
     }
 }
@@ -340,6 +348,7 @@ impl Config {
             ("state.password", self.state.password.as_ref()),
             ("webhook.secret", self.webhook.as_ref().map(|webhook| &webhook.secret)),
             ("keep.token", self.keep.token.as_ref()),
+            ("keep.notify_url", self.keep.notify_url.as_ref()),
         ];
         let own =
             own.into_iter().filter(|(_, secret)| matches!(secret, Some(Secret::Inline(_)))).map(|(field, _)| field);
@@ -364,7 +373,20 @@ impl Config {
     pub(crate) async fn client_within(&self, budget: Budget) -> Result<Client> {
         let key = self.ca.key.read("ca.key").await.map_err(|error| Failure::new(Code::Usage, error.to_string()))?;
         let agent = concat!("dcv/", env!("CARGO_PKG_VERSION"));
+        let mut http = reqwest::Client::builder();
+        if let Some(path) = &self.ca.root {
+            let wrong = |error: &dyn std::fmt::Display| {
+                Failure::usage("ca.root", format!("`{}`: {error}; name a file of certificates in PEM", path.display()))
+            };
+            let pem = std::fs::read(path).map_err(|error| wrong(&error))?;
+            let roots = reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| wrong(&error))?;
+            if roots.is_empty() {
+                return Err(wrong(&"there is no certificate in it"));
+            }
+            http = http.tls_certs_merge(roots);
+        }
         Client::builder(key)
+            .http(http)
             .base_url(&self.ca.url)
             .user_agent(agent)
             .budget(budget)
@@ -552,201 +574,6 @@ fn usual_places() -> Vec<PathBuf> {
     let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".config"));
     let user = xdg.or(home).map(|path| path.join("dcv/dcv.toml"));
     [Some(PathBuf::from("dcv.toml")), user, Some(PathBuf::from("/etc/dcv/dcv.toml"))].into_iter().flatten().collect()
-}
-
-// ---- reading, and saying where it went wrong
-
-const SECRET_FORMS: &str = "a secret is written { env = \"NAME\" }, { file = \"PATH\" }, { credential = \"NAME\" }, { command = [\"PROGRAM\"] } or \"…\"";
-
-struct Document<'t> {
-    text: &'t str,
-    path: &'t Path,
-}
-
-impl<'t> Document<'t> {
-    fn providers(&self, tables: Spanned<DeValue<'t>>) -> Result<BTreeMap<String, Provider>> {
-        let span = tables.span();
-        let DeValue::Table(tables) = tables.into_inner() else {
-            let at = self.place(span, "provider");
-            return Err(Failure::usage(&at, "providers have names; write [provider.NAME]"));
-        };
-        let mut providers = BTreeMap::new();
-        for (label, table) in tables {
-            let field = format!("provider.{}", label.get_ref());
-            let place = self.place(label.span(), &field);
-            let span = table.span();
-            let DeValue::Table(mut table) = table.into_inner() else {
-                return Err(Failure::usage(&place, "it is not a table; write [provider.NAME] and its fields below"));
-            };
-            let known = || KINDS.iter().map(|kind| kind.descriptor.id);
-            let types = known().collect::<Vec<_>>().join(", ");
-            let Some(id) = table.remove("type") else {
-                return Err(Failure::usage(&place, format!("`type` is missing; give one of {types}")));
-            };
-            let Some(kind) = id.get_ref().as_str().and_then(providers::find) else {
-                let given = id.get_ref().as_str().unwrap_or("");
-                let at = self.place(id.span(), &format!("{field}.type"));
-                let near = did_you_mean(given, known());
-                return Err(Failure::usage(&at, format!("`{given}` is no type of provider{near}; use one of {types}")));
-            };
-            let text = |field: &str| table.get(field).and_then(|value| value.get_ref().as_str()).map(str::to_owned);
-            let is_plugin = kind.descriptor.id == dcv_plugin::DESCRIPTOR.id;
-            let plugin = text("path").filter(|_| is_plugin).map(|path| (path.into(), text("sha256")));
-            let inline = kind.descriptor.options.iter().filter(|option| option.secret);
-            let inline = inline.map(|option| option.name).find(|name| is_inline(&table, name));
-            let inline = inline.map(|name| format!("{field}.{name}"));
-            let build = (kind.read)(Spanned::new(span, table).into()).map_err(|error| {
-                let error = self.error(&field, error);
-                // Positions inside a table without one of their own are its header's.
-                if error.message.contains(':') { error } else { Failure::usage(&place, error.message) }
-            })?;
-            providers.insert(label.get_ref().to_string(), Provider { plugin, place, inline, build });
-        }
-        Ok(providers)
-    }
-
-    /// `dcv.toml:12: field`.
-    fn place(&self, span: Range<usize>, field: &str) -> String {
-        let line = self.text.get(..span.start).map_or(1, |before| before.matches('\n').count() + 1);
-        match field {
-            "" => format!("{}:{line}", self.path.display()),
-            _ => format!("{}:{line}: {field}", self.path.display()),
-        }
-    }
-
-    /// Words for an error of the parser. Its own rendering would show the line.
-    fn error(&self, within: &str, mut error: toml::de::Error) -> Failure {
-        error.set_input(None);
-        let text = error.to_string();
-        let inner = text.trim_end().rsplit_once("\nin `").map_or("", |(_, keys)| keys.trim_end_matches('`'));
-        let field = match (within, inner) {
-            ("", inner) => inner.to_owned(),
-            (within, "") => within.to_owned(),
-            (within, inner) => format!("{within}.{inner}"),
-        };
-        let mut message = error.message().trim().replace('\n', "; ");
-        let may_be_secret = ["provider.", "ca", "state"].iter().any(|secret| field.starts_with(secret));
-        if may_be_secret
-            && let Some((before, rest)) = message.split_once("string \"")
-            && let Some((_, after)) = rest.rsplit_once('"')
-        {
-            message = format!("{before}a string{after}");
-        }
-        if message.contains("untagged enum Secret") {
-            SECRET_FORMS.clone_into(&mut message);
-        }
-        if message.starts_with("unknown ") {
-            let words: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
-            if let Some((given, known)) = words.split_first() {
-                message += &did_you_mean(given, known.iter().copied());
-            }
-        }
-        let at = match error.span() {
-            Some(span) => self.place(span, &field),
-            None => format!("{}: {field}", self.path.display()),
-        };
-        Failure::usage(&at, message)
-    }
-}
-
-/// Whether a provider's option, such as `tsig.secret`, is a text in the table itself. What holds secrets by name, such as the
-/// environment of a program, is looked through.
-fn is_inline(table: &DeTable<'_>, option: &str) -> bool {
-    const SOURCES: [&str; 4] = ["env", "file", "credential", "command"];
-    let (first, rest) = option.split_once('.').map_or((option, None), |(first, rest)| (first, Some(rest)));
-    let Some(value) = table.get(first).map(Spanned::get_ref) else { return false };
-    match (value, rest) {
-        (DeValue::Table(inner), Some(rest)) => is_inline(inner, rest),
-        (DeValue::Table(inner), None) => {
-            let is_source = inner.len() == 1 && inner.keys().all(|key| SOURCES.contains(&key.get_ref().as_ref()));
-            !is_source && inner.values().any(|value| value.get_ref().is_str())
-        }
-        (value, None) => value.is_str(),
-        (_, Some(_)) => false,
-    }
-}
-
-pub(crate) fn text_as<'de, D: Deserializer<'de>, T, E: fmt::Display>(
-    deserializer: D,
-    read: impl FnOnce(&str) -> std::result::Result<T, E>,
-) -> std::result::Result<T, D::Error> {
-    read(&String::deserialize(deserializer)?).map_err(de::Error::custom)
-}
-
-fn ca_url<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<String, D::Error> {
-    text_as(deserializer, |text| match text {
-        "us" => Ok(certcentral::US.to_owned()),
-        "eu" => Ok(certcentral::EU.to_owned()),
-        url if url.starts_with("https://") || url.starts_with("http://") => Ok(url.to_owned()),
-        other => Err(format!("`{other}` is neither us nor eu nor a URL; write e.g. url = \"eu\"")),
-    })
-}
-
-/// An organization: a number with or without quotes, or a name.
-fn number_or_name<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<String>, D::Error> {
-    match toml::Value::deserialize(deserializer)? {
-        toml::Value::Integer(id) if id > 0 => Ok(Some(id.to_string())),
-        toml::Value::String(name) if !name.trim().is_empty() => Ok(Some(name.trim().to_owned())),
-        other => {
-            Err(de::Error::custom(format!("`{other}` is no organization; give its number or its name in CertCentral")))
-        }
-    }
-}
-
-fn scope<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<DcvScope>, D::Error> {
-    text_as(deserializer, |text| match DcvScope::from(text) {
-        DcvScope::Other(other) => Err(format!("`{other}` is no scope; use base_domain or fqdn")),
-        known => Ok(Some(known)),
-    })
-}
-
-fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<Duration>, D::Error> {
-    text_as(deserializer, args::duration).map(Some)
-}
-
-fn some_duration<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Duration, D::Error> {
-    text_as(deserializer, args::duration)
-}
-
-/// How long a run is kept from others.
-fn lease<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<Duration>, D::Error> {
-    let lease = some_duration(deserializer)?;
-    if lease < Duration::from_secs(3) {
-        return Err(de::Error::custom(format!("{lease:?} would lose runs to every short pause; give at least \"3s\"")));
-    }
-    Ok(Some(lease))
-}
-
-/// `0.25` or `"25%"`.
-fn fraction<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<f64, D::Error> {
-    let value = toml::Value::deserialize(deserializer)?;
-    let read = match &value {
-        toml::Value::Float(number) => Some(*number),
-        toml::Value::String(text) => {
-            text.strip_suffix('%').and_then(|n| n.trim().parse::<f64>().ok()).map(|n| n / 100.0)
-        }
-        _ => None,
-    };
-    read.filter(|part| (0.0..=0.9).contains(part)).ok_or_else(|| {
-        de::Error::custom(format!("{value} is no part of a life; write it like 0.33 or \"33%\", up to 0.9"))
-    })
-}
-
-/// A date in quotes or, as TOML has them, without.
-fn date<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<Date>, D::Error> {
-    let text = toml::Value::deserialize(deserializer)?;
-    let text = text.as_str().map_or_else(|| text.to_string(), str::to_owned);
-    text.parse().map(Some).map_err(|_| de::Error::custom(format!("`{text}` is no date; write it like 2027-06-09")))
-}
-
-fn resolvers<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Vec<SocketAddr>, D::Error> {
-    let read = |text: &String| {
-        let with_port = text.parse::<SocketAddr>().ok();
-        with_port.or_else(|| text.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, 53))).ok_or_else(|| {
-            de::Error::custom(format!("`{text}` is no address of a resolver; write it like 192.0.2.1:53"))
-        })
-    };
-    Vec::<String>::deserialize(deserializer)?.iter().map(read).collect()
 }
 
 #[cfg(test)]

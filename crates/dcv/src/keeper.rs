@@ -9,33 +9,30 @@
 //! the journal, which is told how many runs of a label there were when it was looked at.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    fmt::Write as _,
+    collections::{BTreeSet, HashMap},
     sync::Arc,
     time::Duration,
 };
 
-use certcentral::{Budget, Client, Moment, OrderId, OrderStatus};
+use certcentral::{Budget, Client, OrderId};
 use dcv_core::{
-    Actor, Dcv, Deploy, Error, Outcome, Purpose, Request, RunId, Settings, Waiting,
-    certificate::{CERT_FILE, Chain, FULLCHAIN_FILE},
-    journal::{Journal, JournalError, Which},
-    keeper::{self, Act, Open, OrderOfIt, Policy, Present, SoFar, Task, Trouble, Wanted as WantedCertificate},
+    Dcv, Follower, RunId, Settings,
+    journal::{Journal, Which},
+    keeper::{Act, Task},
     name::DnsName,
-    state::{End, Run},
 };
 use dcv_provider::dns::is_within;
-use jiff::{SignedDuration, Timestamp};
-use serde_json::{Value, json};
-use tokio::{sync::Semaphore, task::JoinSet, time::Instant};
+use jiff::Timestamp;
+use serde_json::json;
+use tokio::{sync::Notify, task::JoinSet, time::Instant};
 use tracing::Instrument as _;
 
 use crate::{
     args,
-    config::{Config, Keep, Kept},
+    config::Config,
     exit::{Code, Failure, Result},
-    journal, orders,
-    request::{Prepared, Wanted, organization_number, out_dir, read_names},
+    journal,
+    request::read_names,
     run::{interruptible, names_of_run},
     show::{CARE, GOOD, Screen},
     status::Board,
@@ -43,54 +40,34 @@ use crate::{
     webhook,
 };
 
-/// How long the command may take that tells people.
-const NOTIFY_DEADLINE: Duration = Duration::from_secs(30);
-/// How long the deploy command may take unless the configuration says.
-const DEPLOY_DEADLINE: Duration = Duration::from_secs(60);
-/// How far the question for changed orders reaches back beyond the last one: the CA may list a change late.
+use inventory::{Ask, Books, Parked, certificate_on_disk, look};
+use notify::notify;
+use slots::Slots;
+use task::{Done, carry_out};
+
+mod import;
+mod inventory;
+mod notify;
+mod slots;
+mod task;
+
+pub(crate) use import::import;
+pub(crate) use inventory::Inventory;
+
+/// How long before a run was parked a change of its order may have been seen that it has not heard of.
 const OVERLAP: Duration = Duration::from_secs(120);
-/// So many runs are read from the journal at once: their entries are larger than what is kept of them.
-const READ_AT_ONCE: usize = 256;
+/// How soon after an event of the webhook it is asked which orders have changed: many may come at once.
+const HINT_PAUSE: Duration = Duration::from_secs(1);
 /// How soon what has failed is tried again: doubled with each failure, up to a day.
 const TRY_AGAIN: Duration = Duration::from_secs(60);
-
-/// Everything that is known at one moment.
-pub(crate) struct Inventory {
-    pub(crate) tasks: Vec<Task>,
-    /// What is there of each certificate.
-    pub(crate) present: BTreeMap<String, Present>,
-    /// How many runs of each label the journal had.
-    runs: HashMap<String, u64>,
-    /// Open runs that wait until the CA tells of their orders.
-    parked: HashMap<OrderId, Parked>,
-}
-
-/// A run that waits until the CA tells of its order.
-struct Parked {
-    label: String,
-    waiting: Waiting,
-    since: Timestamp,
-}
-
-impl Parked {
-    /// Whether an order's status is another than that which the run waits in.
-    fn is_news(&self, status: &OrderStatus) -> bool {
-        match status {
-            OrderStatus::NeedsApproval => self.waiting.on != Actor::Approver,
-            OrderStatus::Pending | OrderStatus::Processing | OrderStatus::ReissuePending => {
-                self.waiting.on == Actor::Approver
-            }
-            _ => true,
-        }
-    }
-}
 
 /// Shows the plan.
 pub(crate) async fn plan(config: &Config, screen: Screen, args: &args::Plan) -> Result<Code> {
     check_labels(config, &args.labels)?;
     let now = Timestamp::now();
     let journal = journal::open_if_any(config).await?;
-    let inventory = look(config, &config.client().await?, journal.as_deref(), &mut Books::default(), now).await?;
+    let inventory =
+        look(config, &config.client().await?, journal.as_deref(), &mut Books::default(), now, Ask::Ahead).await?;
     let tasks: Vec<&Task> = inventory.tasks.iter().filter(|task| chosen(&args.labels, &task.label)).collect();
     let rows: Vec<Vec<String>> = tasks
         .iter()
@@ -124,7 +101,7 @@ pub(crate) async fn run(load: impl Fn() -> Result<Config>, screen: Screen, args:
         None => None,
     };
     let _supervised = (!args.once).then(Supervised::ready);
-    let mut keeper = Keeper::new(screen, board, args);
+    let mut keeper = Keeper::new(screen, board, args, config.keep.parallel);
     let code = interruptible(keeper.keep(load)).await;
     keeper.stop().await;
     code.unwrap_or_else(|| {
@@ -146,224 +123,6 @@ fn check_labels(config: &Config, labels: &[String]) -> Result<()> {
         }
     }
     Ok(())
-}
-
-// ---- looking
-
-/// The last run of each label: the open one, and the order of the last one that came to a certificate.
-#[derive(Default)]
-struct Known {
-    runs: u64,
-    open: Option<OpenRun>,
-    order: Option<OrderId>,
-    /// The runs that have come to a bad end since the last good one.
-    trouble: Option<Trouble>,
-}
-
-impl Known {
-    fn so_far(&self) -> SoFar<'_> {
-        let open = self
-            .open
-            .as_ref()
-            .map(|open| Open { run: &open.id, waits: open.waits.as_ref().map(|(_, waiting)| (waiting, open.last)) });
-        SoFar { open, trouble: self.trouble.as_ref() }
-    }
-}
-
-/// A run that is not closed.
-struct OpenRun {
-    id: RunId,
-    /// When its last entry was written.
-    last: Timestamp,
-    /// The order of which the CA will tell, and whom the run waits for, where it waits and nothing else is to be done.
-    waits: Option<(OrderId, Waiting)>,
-}
-
-/// What the journal says of one run, as far as it matters here.
-struct Page {
-    label: Option<String>,
-    closed: bool,
-    /// The order that its certificate came from.
-    order: Option<OrderId>,
-    end: Option<String>,
-    last: Timestamp,
-    waits: Option<(OrderId, Waiting)>,
-}
-
-impl From<Run> for Page {
-    fn from(run: Run) -> Self {
-        // Of the request of a reissue or a duplicate the lists of changed orders tell nothing.
-        let told = run.request.purpose.of_order().is_none() || !run.needs_approval;
-        let waits = run.waiting.filter(|waiting| told && waiting.is_for_the_ca_to_tell() && run.shown.is_empty());
-        Self {
-            label: run.request.label,
-            closed: run.closed,
-            order: run.order_id.filter(|_| run.chain.is_some()),
-            end: run.end.map(|end| match end {
-                End::Failed(reason) | End::Canceled(reason) => reason,
-            }),
-            last: run.last,
-            waits: run.order_id.zip(waits).filter(|_| run.certificate_id.is_none() && run.canceling.is_none()),
-        }
-    }
-}
-
-/// The journal as it was read last. Closed runs never change, so they are read once.
-#[derive(Default)]
-pub(crate) struct Books {
-    closed: HashMap<RunId, Page>,
-}
-
-impl Books {
-    /// What is known of each label.
-    async fn read(&mut self, journal: &dyn Journal) -> Result<HashMap<String, Known>> {
-        let ids = journal.runs(Which::All).await?;
-        let new: Vec<RunId> = ids.iter().filter(|id| !self.closed.contains_key(*id)).cloned().collect();
-        let mut open: HashMap<RunId, Page> = HashMap::new();
-        for some in new.chunks(READ_AT_ONCE) {
-            for (id, entries) in some.iter().zip(journal.read_many(some).await?) {
-                let Some(run) = Run::fold(id.clone(), &entries) else { continue };
-                let page = Page::from(run);
-                if page.closed { &mut self.closed } else { &mut open }.insert(id.clone(), page);
-            }
-        }
-        let mut known: HashMap<String, Known> = HashMap::new();
-        for id in ids {
-            let Some(page) = self.closed.get(&id).or_else(|| open.get(&id)) else { continue };
-            let Some(label) = page.label.clone() else { continue };
-            let of_label = known.entry(label).or_default();
-            of_label.runs += 1;
-            if !page.closed {
-                of_label.open = Some(OpenRun { id, last: page.last, waits: page.waits.clone() });
-            }
-            of_label.order = page.order.or(of_label.order);
-            of_label.trouble = match (&page.end, of_label.trouble.take()) {
-                (Some(reason), before) => Some(Trouble {
-                    at: page.last,
-                    times: before.map_or(0, |before| before.times) + 1,
-                    reason: reason.clone(),
-                }),
-                (None, before) if !page.closed => before,
-                (None, _) => None,
-            };
-        }
-        Ok(known)
-    }
-}
-
-/// Looks at files, journal and account, and decides.
-pub(crate) async fn look(
-    config: &Config,
-    client: &Client,
-    journal: Option<&dyn Journal>,
-    books: &mut Books,
-    now: Timestamp,
-) -> Result<Inventory> {
-    let mut known = match journal {
-        Some(journal) => books.read(journal).await?,
-        None => HashMap::new(),
-    };
-    let waits = |(label, known): (&String, &Known)| {
-        let open = known.open.as_ref()?;
-        let (order, waiting) = open.waits.clone()?;
-        Some((order, Parked { label: label.clone(), waiting, since: open.last }))
-    };
-    let parked = known.iter().filter_map(waits).collect();
-    let runs = known.iter().map(|(label, known)| (label.clone(), known.runs)).collect();
-    let policy = policy(config);
-    let mut tasks = Vec::new();
-    let mut present = BTreeMap::new();
-    let orders = if config.certificates.is_empty() { HashMap::new() } else { orders_of(client).await? };
-    for (label, kept) in &config.certificates {
-        let of_label = known.remove(label).unwrap_or_default();
-        let wanted = wanted(config, label, kept)?;
-        let order = of_label.order.or(kept.order.map(OrderId)).and_then(|id| orders.get(&id).copied());
-        let mut found = read_present(config, kept, order)?;
-        let mut task = keeper::certificate(&wanted, found.as_ref(), &of_label.so_far(), now, policy);
-        // Lists do not tell how long an order lives, on which it depends whether a new one is needed. Asked only where it matters.
-        if let Some(order) = found.as_mut().and_then(|present| present.order.as_mut())
-            && matches!(task.act, Act::Renew { .. })
-            && task.is_due(now)
-            && order.until.is_none()
-        {
-            order.until = client.order(order.id).await?.order_valid_till.as_ref().and_then(Moment::timestamp);
-            task = keeper::certificate(&wanted, found.as_ref(), &of_label.so_far(), now, policy);
-        }
-        tasks.push(task);
-        present.extend(found.map(|found| (label.clone(), found)));
-    }
-    if !config.keep.domains.is_empty() {
-        let all = client.all_domains(None).await?;
-        for name in &config.keep.domains {
-            let of_name = known.remove(name).unwrap_or_default();
-            let domain = all.iter().find(|domain| domain.name.as_deref().is_some_and(|n| n.eq_ignore_ascii_case(name)));
-            // The earliest end of those that are wanted.
-            let ends = config.keep.domain_types.iter().map(|one| domain.and_then(|domain| domain.validated_until(one)));
-            let until = ends.min().flatten();
-            tasks.push(keeper::domain(name, until, &of_name.so_far(), now, policy));
-        }
-    }
-    tasks.sort_by_key(|task| (task.at, task.urgency()));
-    Ok(Inventory { tasks, present, runs, parked })
-}
-
-fn policy(config: &Config) -> Policy {
-    Policy { left: config.keep.left, spread: config.keep.spread }
-}
-
-/// What was just written, and when it is due again, for those who look; the next pass asks the CA, too.
-fn certificate_on_disk(config: &Config, label: &str, now: Timestamp) -> Result<Option<(Task, Present)>> {
-    let Some(kept) = config.certificates.get(label) else { return Ok(None) };
-    let Some(present) = read_present(config, kept, None)? else { return Ok(None) };
-    let wanted = wanted(config, label, kept)?;
-    let task = keeper::certificate(&wanted, Some(&present), &SoFar::default(), now, policy(config));
-    Ok(Some((task, present)))
-}
-
-/// All orders of the account, by one list.
-async fn orders_of(client: &Client) -> Result<HashMap<OrderId, OrderOfIt>> {
-    let orders = client.all_orders(&[], None).await?;
-    let of_it = |order: &certcentral::Order| OrderOfIt {
-        id: order.id,
-        until: order.order_valid_till.as_ref().and_then(Moment::timestamp),
-        lives: matches!(order.status, OrderStatus::Issued | OrderStatus::ReissuePending),
-    };
-    Ok(orders.iter().map(|order| (order.id, of_it(order))).collect())
-}
-
-fn wanted(config: &Config, label: &str, kept: &Kept) -> Result<WantedCertificate> {
-    let names = read_names(&kept.names)?;
-    let product = kept.product.clone().or_else(|| config.defaults.product.clone()).unwrap_or_default();
-    Ok(WantedCertificate {
-        label: label.to_owned(),
-        names: names.iter().map(|name| name.as_str().to_owned()).collect(),
-        product,
-    })
-}
-
-fn out_of<'c>(config: &'c Config, kept: &'c Kept) -> &'c str {
-    kept.out.as_deref().or(config.defaults.out.as_deref()).unwrap_or(crate::request::DEFAULT_OUT)
-}
-
-/// The certificate in the folder where the next one will be.
-fn read_present(config: &Config, kept: &Kept, order: Option<OrderOfIt>) -> Result<Option<Present>> {
-    let names = read_names(&kept.names)?;
-    let dir = out_dir(out_of(config, kept), &names[0])?;
-    let read = |file: &str| std::fs::read(dir.join(file)).ok();
-    let Some(pem) = read(FULLCHAIN_FILE).or_else(|| read(CERT_FILE)) else { return Ok(None) };
-    let chain = match Chain::from_pem(&pem) {
-        Ok(chain) => chain,
-        Err(error) => {
-            tracing::warn!(dir = %dir.display(), %error, "what is there is no certificate; a new one will replace it");
-            return Ok(None);
-        }
-    };
-    Ok(Some(Present {
-        not_before: chain.not_before(),
-        not_after: chain.not_after(),
-        names: chain.names().to_vec(),
-        order,
-    }))
 }
 
 // ---- keeping
@@ -393,30 +152,26 @@ struct Keeper {
     books: Books,
     /// One for the life of this process: the account's limits do not begin anew with each pass.
     budget: Budget,
-    /// That of the last pass, by which the next one follows orders.
-    last: Option<Arc<Dcv>>,
+    /// That of the last pass: the key is read once in each, not with each question.
+    client: Option<Client>,
+    /// How many runs of each label there were when it was looked last.
+    runs: HashMap<String, u64>,
+    slots: Slots,
+    /// The CA's webhook has told something.
+    hinted: Arc<Notify>,
+    listener: Option<webhook::Listener>,
+    /// What it sees of orders every run sees, and no other asks.
+    follower: Follower,
     /// Runs that wait until the CA tells of their orders.
     parked: HashMap<OrderId, Parked>,
-    /// Until when the changes of orders are known.
-    known_until: Option<Timestamp>,
     /// Labels of runs of whose orders something has been heard.
     heard: BTreeSet<String>,
     /// Whether somebody is waited for of whom nothing has been heard.
     waits: bool,
 }
 
-/// What came of a task.
-enum Done {
-    /// In words for people.
-    Finished(String),
-    /// Who must act, and what for.
-    Waits(Waiting),
-    /// Another worker is at it, or has done it meanwhile.
-    Elsewhere,
-}
-
 impl Keeper {
-    fn new(screen: Screen, board: Board, args: &args::Run) -> Self {
+    fn new(screen: Screen, board: Board, args: &args::Run, parallel: usize) -> Self {
         Self {
             screen,
             board,
@@ -430,9 +185,13 @@ impl Keeper {
             journal: None,
             books: Books::default(),
             budget: Budget::default(),
-            last: None,
+            client: None,
+            runs: HashMap::new(),
+            slots: Slots::new(parallel),
+            hinted: Arc::default(),
+            listener: None,
+            follower: Follower::new(Settings::default().tick),
             parked: HashMap::new(),
-            known_until: None,
             heard: BTreeSet::new(),
             waits: false,
         }
@@ -466,26 +225,26 @@ impl Keeper {
         }
     }
 
-    /// Asks which orders have changed since it was asked last, with one call for all that wait, and notes whose runs can go on.
-    async fn listen(&mut self, config: &Config) {
-        let Some(oldest) = self.parked.values().map(|parked| parked.since).min() else { return };
-        let now = Timestamp::now();
-        let since = self.known_until.map_or(oldest, |known| known.max(oldest));
-        let window = Duration::try_from(now.duration_since(since)).unwrap_or_default() + OVERLAP;
-        let budget = self.budget.clone();
-        let changes = async { Ok::<_, Failure>(config.client_within(budget).await?.status_changes(window).await?) };
-        match changes.await {
-            Ok(changes) => {
-                let of_ours = |change: &certcentral::StatusChange| {
-                    let parked = self.parked.get(&change.order_id)?;
-                    parked.is_news(&change.status).then(|| parked.label.clone())
-                };
-                let heard: Vec<String> = changes.iter().filter_map(of_ours).collect();
-                self.heard.extend(heard);
-                self.known_until = Some(now);
-            }
+    /// Asks which orders have changed, with one call for all that wait, and notes whose runs can go on.
+    async fn listen(&mut self) {
+        let (Some(client), Some(oldest)) = (&self.client, self.parked.values().map(|parked| parked.since).min()) else {
+            return;
+        };
+        let changes = match self.follower.changes(client, oldest).await {
+            Ok(changes) => changes,
             // The next tick asks again, for a longer time.
-            Err(failure) => self.screen.warn(format!("which orders have changed is not known: {}", failure.message)),
+            Err(error) => {
+                let failure = Failure::from(error);
+                return self.screen.warn(format!("which orders have changed is not known: {}", failure.message));
+            }
+        };
+        let now = Timestamp::now();
+        for (ago, change) in changes {
+            let Some(parked) = self.parked.get(&change.order_id) else { continue };
+            let parked_for = Duration::try_from(now.duration_since(parked.since)).unwrap_or_default();
+            if parked.is_news(&change.status) && ago <= parked_for + OVERLAP {
+                self.heard.insert(parked.label.clone());
+            }
         }
     }
 
@@ -494,9 +253,8 @@ impl Keeper {
         let mut config = Arc::new(load()?);
         let mut worst = Code::Done;
         let waiting = |keeper: &Self, worst| if keeper.waits { crate::run::worse(worst, Code::Waiting) } else { worst };
-        let permits = Arc::new(Semaphore::new(config.keep.parallel));
         loop {
-            let passed = self.pass(&config, &permits).await;
+            let passed = self.pass(&config).await;
             if let Err(failure) = &passed {
                 self.board.blind(&failure.message);
                 if once {
@@ -509,6 +267,7 @@ impl Keeper {
             tokio::pin!(next);
             let mut ticks = tokio::time::interval(Settings::default().tick);
             ticks.reset();
+            let mut hinted = false;
             loop {
                 tokio::select! {
                     Some(ended) = self.work.join_next() => {
@@ -521,10 +280,15 @@ impl Keeper {
                         }
                     }
                     () = &mut next, if !once => break,
+                    () = self.hinted.notified(), if !once && !hinted => {
+                        hinted = true;
+                        ticks.reset_after(HINT_PAUSE);
+                    }
                     _ = ticks.tick(), if !once && !self.parked.is_empty() => {
-                        self.listen(&config).await;
-                        if !self.heard.is_empty() {
-                            break;
+                        hinted = false;
+                        self.listen().await;
+                        if let Err(failure) = self.go_on(&config).await {
+                            self.screen.warn(&failure.message);
                         }
                     }
                     else => return Ok(waiting(self, worst)),
@@ -539,20 +303,29 @@ impl Keeper {
     }
 
     /// Looks once, and begins what is due.
-    async fn pass(&mut self, config: &Arc<Config>, permits: &Arc<Semaphore>) -> Result<()> {
+    async fn pass(&mut self, config: &Arc<Config>) -> Result<()> {
         let now = Timestamp::now();
         let client = config.client_within(self.budget.clone()).await?;
+        self.client = Some(client.clone());
         let journal = match &self.journal {
             Some(journal) => Arc::clone(journal),
             None => Arc::clone(self.journal.insert(journal::open(config).await?)),
         };
-        let mut inventory = look(config, &client, Some(&*journal), &mut self.books, now).await?;
+        if self.listener.is_none() {
+            let (follower, hinted) = (self.follower.clone(), Arc::clone(&self.hinted));
+            let hint = move || {
+                follower.hint();
+                hinted.notify_one();
+            };
+            self.listener = webhook::listen(config, hint).await?;
+        }
+        let mut inventory = look(config, &client, Some(&*journal), &mut self.books, now, Ask::Due).await?;
         self.parked = std::mem::take(&mut inventory.parked);
         self.board.planned(&inventory, config, &client, &journal);
         for parked in self.parked.values() {
             self.board.parked(&parked.label, &parked.waiting, parked.since);
         }
-        self.listen(config).await;
+        self.listen().await;
         let free: BTreeSet<RunId> = journal.runs(Which::Free).await?.into_iter().collect();
         let heard = std::mem::take(&mut self.heard);
         if self.once {
@@ -567,46 +340,69 @@ impl Keeper {
         due.retain(|task| !is_elsewhere(task));
         due.sort_by_key(|task| task.urgency());
         let before = due.len();
-        let elsewhere = inventory.tasks.iter().filter(|task| is_elsewhere(task));
-        let validating: Vec<String> = due
+        let elsewhere = inventory.tasks.iter().filter(|task| is_elsewhere(task)).map(|task| &task.label);
+        let validating: BTreeSet<&String> = due
             .iter()
-            .copied()
+            .map(|task| &task.label)
             .chain(elsewhere)
-            .filter(|task| is_validation(config, &task.label))
-            .map(|task| task.label.clone())
+            .chain(&self.busy)
+            .filter(|label| is_validation(config, label))
             .collect();
         // An order below a domain that is just being validated would prove it a second time, and disturb the first.
         let waits_for_domain = |task: &&Task| {
             let names = config.certificates.get(&task.label).map(|kept| kept.names.as_slice()).unwrap_or_default();
-            let busy = self.busy.iter().filter(|label| is_validation(config, label));
-            let domains: Vec<&String> = validating.iter().chain(busy).collect();
-            let new = !matches!(task.act, Act::Resume { .. });
-            new && names
-                .iter()
-                .any(|name| domains.iter().any(|domain| is_within(name.trim_start_matches("*."), domain)))
+            let below =
+                |name: &String| validating.iter().any(|domain| is_within(name.trim_start_matches("*."), domain));
+            !matches!(task.act, Act::Resume { .. }) && names.iter().any(below)
         };
         due.retain(|task| !waits_for_domain(task));
         self.held = due.len() < before;
-        if due.is_empty() {
+        self.runs = inventory.runs;
+        self.begin(config, &due).await
+    }
+
+    /// Goes on with the runs of whose orders something has been heard, without looking at everything else.
+    async fn go_on(&mut self, config: &Arc<Config>) -> Result<()> {
+        let heard = std::mem::take(&mut self.heard);
+        let now = Timestamp::now();
+        let task = |(order, parked): (OrderId, Parked)| Task {
+            why: format!("order {order} has changed"),
+            act: Act::Resume { run: parked.run },
+            label: parked.label,
+            at: now,
+            ends: None,
+        };
+        let tasks: Vec<Task> = self
+            .parked
+            .extract_if(|_, parked| heard.contains(&parked.label) && !self.busy.contains(&parked.label))
+            .map(task)
+            .collect();
+        let chosen: Vec<&Task> = tasks.iter().filter(|task| chosen(&self.labels, &task.label)).collect();
+        self.begin(config, &chosen).await
+    }
+
+    /// Begins to work on these tasks, as far as there are free slots; the others wait for one.
+    async fn begin(&mut self, config: &Arc<Config>, tasks: &[&Task]) -> Result<()> {
+        let (Some(client), Some(journal)) = (self.client.clone(), self.journal.clone()) else { return Ok(()) };
+        if tasks.is_empty() {
             return Ok(());
         }
-        let dcv = Arc::new(self.dcv(config, client, &journal, &due).await?);
-        self.last = Some(Arc::clone(&dcv));
-        let listener = Arc::new(webhook::listen(config, &dcv).await?);
-        for task in due {
+        let dcv = Arc::new(self.dcv(config, client, &journal, tasks).await?);
+        // What they wait for, if they do, is heard when they have ended.
+        let taken_up: BTreeSet<&str> = tasks.iter().map(|task| task.label.as_str()).collect();
+        self.parked.retain(|_, parked| !taken_up.contains(parked.label.as_str()));
+        for &task in tasks {
             self.screen.note(format!("{}: {} ({})", task.label, task.act.word(), task.why));
             self.board.queued(&task.label, task.act.word());
             self.busy.insert(task.label.clone());
-            let (config, dcv, permits, task) =
-                (Arc::clone(config), Arc::clone(&dcv), Arc::clone(permits), task.clone());
-            let (listener, board) = (Arc::clone(&listener), self.board.clone());
+            let (config, dcv, journal) = (Arc::clone(config), Arc::clone(&dcv), Arc::clone(&journal));
+            let (slots, board, task) = (self.slots.clone(), self.board.clone(), task.clone());
             let span = tracing::error_span!("task", label = task.label, act = task.act.word());
-            let earlier = inventory.runs.get(&task.label).copied().unwrap_or(0);
+            let earlier = self.runs.get(&task.label).copied().unwrap_or(0);
             let work = async move {
-                let _permit = permits.acquire().await;
+                let _slot = slots.acquire(task.urgency()).await;
                 board.works(&task.label, task.act.word());
-                let done = Box::pin(carry_out(&config, &dcv, &task, earlier)).await;
-                drop(listener);
+                let done = Box::pin(carry_out(&config, &dcv, &*journal, &task, earlier)).await;
                 (task.label, done)
             };
             self.work.spawn(work.instrument(span));
@@ -637,16 +433,14 @@ impl Keeper {
         let router = config.router(&names, &overrides, &dns).await?;
         // Nobody holds a place in the queue while people take their time.
         let people = if self.once { Duration::MAX } else { Duration::ZERO };
-        let mut builder = Dcv::builder(client)
+        let builder = Dcv::builder(client)
             .router(router)
             .dns(dns)
             .settings(Settings { people, ..config.settings(None) })
             .journal(Arc::clone(journal))
             .observer(self.board.observer())
-            .meter(self.board.meter());
-        if let Some(last) = &self.last {
-            builder = builder.beside(last);
-        }
+            .meter(self.board.meter())
+            .follower(&self.follower);
         Ok(builder.build().await?)
     }
 
@@ -687,7 +481,10 @@ impl Keeper {
                 );
                 return worst;
             }
-            Ok(Done::Waits(waiting)) => (waiting.to_string(), Some(waiting), Code::Waiting),
+            Ok(Done::Waits(waiting, parked)) => {
+                self.parked.extend(parked);
+                (waiting.to_string(), Some(waiting), Code::Waiting)
+            }
             Err(failure) => {
                 let times = self.failed.get(&label).map_or(0, |failed| failed.times) + 1;
                 let pause =
@@ -708,8 +505,8 @@ impl Keeper {
             json!({ "result": if code == Code::Waiting { "waiting" } else { "failed" }, "label": label, "text": text }),
         );
         if self.told.get(&label) != Some(&text) {
-            if let Err(why) = notify(&config.keep, &label, code, &text).await {
-                self.screen.warn(format!("keep.notify: {why}"));
+            for failure in notify(&config.keep, &label, code, &text).await {
+                self.screen.warn(failure);
             }
             self.told.insert(label, text);
         }
@@ -719,185 +516,4 @@ impl Keeper {
 
 fn is_validation(config: &Config, label: &str) -> bool {
     config.keep.domains.iter().any(|domain| domain == label)
-}
-
-/// Tells people that somebody has to act: by the command of the configuration, which reads one JSON object.
-async fn notify(keep: &Keep, label: &str, code: Code, text: &str) -> std::result::Result<(), String> {
-    use tokio::io::AsyncWriteExt;
-    let Some((program, arguments)) = keep.notify.split_first() else { return Ok(()) };
-    let message = json!({ "label": label, "waiting": code == Code::Waiting, "text": text }).to_string();
-    let mut child = tokio::process::Command::new(program);
-    for variable in dcv_provider::secret::variables() {
-        child.env_remove(variable);
-    }
-    let mut child = child
-        .args(arguments)
-        .stdin(std::process::Stdio::piped())
-        .stdout(std::process::Stdio::null())
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(|error| format!("`{program}` cannot be run: {error}"))?;
-    if let Some(mut stdin) = child.stdin.take() {
-        // One that does not read is its own business.
-        let _ = stdin.write_all(message.as_bytes()).await;
-    }
-    match tokio::time::timeout(NOTIFY_DEADLINE, child.wait()).await {
-        Ok(Ok(status)) if status.success() => Ok(()),
-        Ok(Ok(status)) => Err(format!("`{program}` failed ({status})")),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(format!("`{program}` has not ended after {} s", NOTIFY_DEADLINE.as_secs())),
-    }
-}
-
-/// Does one task from its beginning to its end, or until somebody else has to act. There were `earlier` runs of its label when it
-/// was decided.
-async fn carry_out(config: &Config, dcv: &Dcv, task: &Task, earlier: u64) -> Result<Done> {
-    if let Act::Resume { run } = &task.act {
-        return finished(dcv.resume(run).await);
-    }
-    let mut prepared = prepare(config, dcv, task).await?;
-    prepared.request.label = Some(task.label.clone());
-    prepared.request.earlier = Some(earlier);
-    prepared.write_key()?;
-    let undo = prepared.undo();
-    let request = prepared.request.clone();
-    let result = dcv.issue(prepared.request).await;
-    if let Err(error) = &result
-        && !began(dcv, &request).await
-    {
-        tracing::debug!(%error, "nothing was begun");
-        undo();
-    }
-    finished(result)
-}
-
-/// Whether the journal has a run for this request: then its key is needed.
-async fn began(dcv: &Dcv, request: &Request) -> bool {
-    let runs = dcv.runs(Which::All).await.unwrap_or_default();
-    runs.iter()
-        .any(|run| run.request.label == request.label && run.request.output == request.output && run.end.is_none())
-}
-
-fn finished(result: dcv_core::Result<Outcome>) -> Result<Done> {
-    use JournalError::{Begun, Fenced, Held};
-    let outcome = match result {
-        Err(Error::Journal(error @ (Held(_) | Fenced(_) | Begun { .. }))) => {
-            tracing::info!(%error, "left to another worker");
-            return Ok(Done::Elsewhere);
-        }
-        result => result?,
-    };
-    Ok(match outcome {
-        Outcome::Waiting(waiting) => Done::Waits(waiting),
-        Outcome::Issued(issued) if !issued.left_behind.is_empty() => {
-            return Err(Failure::new(
-                Code::LeftBehind,
-                format!("{} proofs could not be taken back", issued.left_behind.len()),
-            ));
-        }
-        Outcome::Issued(issued) => Done::Finished(format!(
-            "{} until {}",
-            issued.chain.names().join(" "),
-            issued.chain.not_after().strftime("%Y-%m-%d")
-        )),
-        outcome @ Outcome::Validated(_) => Done::Finished(outcome.to_string()),
-    })
-}
-
-/// The request of a task.
-async fn prepare(config: &Config, dcv: &Dcv, task: &Task) -> Result<Prepared> {
-    let Some(kept) = config.certificates.get(&task.label) else {
-        let types: Vec<&str> = config.keep.domain_types.iter().map(String::as_str).collect();
-        let organization = match &config.defaults.organization {
-            Some(text) => Some(organization_number(config, text).await?),
-            None => None,
-        };
-        // Whatever is left now is too little.
-        let until = task.ends.unwrap_or(Timestamp::now()) + SignedDuration::from_hours(24);
-        let names = read_names(std::slice::from_ref(&task.label))?;
-        let request = Request::domains(names, organization, &types, until)?.method(config.defaults.method);
-        return Ok(Prepared::without_certificate(request));
-    };
-    let order = args::Order {
-        product: kept.product.clone(),
-        organization: kept.organization.clone(),
-        ..args::Order::default()
-    };
-    let all = args::account::Names { all: kept.names.clone(), ..args::account::Names::default() };
-    let wanted = match task.act {
-        Act::Renew { order_id } => {
-            let earlier = orders::find(dcv.client(), &order_id.to_string()).await?;
-            Wanted::renewal(config, &earlier, &all, &order).await?
-        }
-        Act::Reissue { order_id } => {
-            let earlier = orders::find(dcv.client(), &order_id.to_string()).await?;
-            Wanted::again(Purpose::Reissue { order_id }, &earlier, &all)?
-        }
-        _ => Wanted::order(config, &kept.names, &order).await?,
-    };
-    let certificate = args::Certificate {
-        method: kept.method,
-        key: kept.key.clone(),
-        key_type: kept.key_type.filter(|_| kept.key.is_none()),
-        out: Some(out_of(config, kept).to_owned()),
-        cert_days: kept.cert_days,
-        ..args::Certificate::default()
-    };
-    let mut prepared = Prepared::new(config, wanted, &certificate)?;
-    if !kept.deploy.is_empty() {
-        let timeout = kept.deploy_timeout.unwrap_or(DEPLOY_DEADLINE);
-        prepared.request.deploy = Some(Deploy { command: kept.deploy.clone(), timeout });
-    }
-    Ok(prepared)
-}
-
-// ---- adopting
-
-/// Writes configuration for the issued orders of the account, for its owner to look through.
-pub(crate) async fn import(config: &Config, screen: Screen, args: &args::Import) -> Result<Code> {
-    let client = config.client().await?;
-    let mut filters = vec![("status", "issued")];
-    filters.extend(args.name.iter().map(|name| ("domain_name", name.as_str())));
-    let orders = client.all_orders(&filters, Some("-date_created")).await?;
-    let mut tables = Vec::new();
-    let mut labels: BTreeSet<String> = config.certificates.keys().cloned().collect();
-    let known: BTreeSet<u64> = config.certificates.values().filter_map(|kept| kept.order).collect();
-    for order in &orders {
-        let listed = order.certificate.as_ref();
-        let ended = listed
-            .and_then(|c| c.valid_till.as_ref())
-            .and_then(Moment::timestamp)
-            .is_some_and(|end| end < Timestamp::now());
-        if ended || order.is_renewed == Some(true) || known.contains(&order.id.0) {
-            continue;
-        }
-        let Some(common_name) = listed.and_then(|certificate| certificate.common_name.clone()) else { continue };
-        let mut names = vec![common_name.clone()];
-        names.extend(listed.iter().flat_map(|c| &c.dns_names).filter(|name| **name != common_name).cloned());
-        let base = common_name.replace("*.", "wildcard-").replace('.', "-");
-        let label = if labels.contains(&base) { format!("{base}-{}", order.id) } else { base };
-        labels.insert(label.clone());
-        tables.push((label, names, order));
-    }
-    let text: Vec<String> = tables.iter().map(|(label, names, order)| as_toml(label, names, order)).collect();
-    let json: Vec<Value> = tables
-        .iter()
-        .map(|(label, names, order)| json!({ "label": label, "names": names, "order": order.id }))
-        .collect();
-    let nothing = "# the account has no issued orders that the configuration does not have\n";
-    let text = if text.is_empty() { nothing.to_owned() } else { text.join("\n") };
-    screen.result(text.trim_end(), json!({ "result": "imported", "certificates": json }));
-    Ok(Code::Done)
-}
-
-fn as_toml(label: &str, names: &[String], order: &certcentral::Order) -> String {
-    let quoted: Vec<String> = names.iter().map(|name| format!("{name:?}")).collect();
-    let mut text = format!("[certificate.{label}]\nnames = [{}]\norder = {}\n", quoted.join(", "), order.id);
-    if let Some(product) = order.product.as_ref().and_then(|product| product.name_id.as_ref()) {
-        let _ = writeln!(text, "product = {product:?}");
-    }
-    if let Some(id) = order.organization.as_ref().and_then(|organization| organization.id) {
-        let _ = writeln!(text, "organization = {id}");
-    }
-    text
 }

@@ -116,8 +116,46 @@ struct Listed {
     path: PathBuf,
     /// The provider's name in the configuration.
     label: Option<String>,
-    pinned: Option<String>,
-    found: Result<(Isolated, String)>,
+    trust: Trust,
+    sha256: Option<String>,
+    found: Result<Isolated>,
+}
+
+/// What the sum of a file means.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Trust {
+    Pinned,
+    NotPinned,
+    /// Another is pinned: not even looked at, for that runs its code.
+    OtherPinned,
+}
+
+impl Trust {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Pinned => "pinned",
+            Self::NotPinned => "not pinned",
+            Self::OtherPinned => "not the pinned one",
+        }
+    }
+}
+
+/// Looks at a plugin, unless another is pinned in its place.
+async fn look(path: PathBuf, label: Option<String>, pinned: Option<String>) -> Listed {
+    let sum = octets(&path).map(|octets| host::sha256(&octets));
+    let trust = match (&pinned, &sum) {
+        (Some(pin), Ok(sum)) if !pin.eq_ignore_ascii_case(sum) => Trust::OtherPinned,
+        (Some(_), _) => Trust::Pinned,
+        (None, _) => Trust::NotPinned,
+    };
+    let found = match &sum {
+        Ok(sum) if trust == Trust::OtherPinned => {
+            Err(Failure::usage("sha256", format!("the file's is {sum}; it was not loaded")))
+        }
+        Ok(_) => describe(&path).await.map(|(described, _)| described),
+        Err(failure) => Err(failure.clone()),
+    };
+    Listed { path, label, trust, sha256: sum.ok(), found }
 }
 
 async fn list(config: &Config, screen: Screen, dirs: &[PathBuf]) -> Result<Code> {
@@ -140,34 +178,24 @@ async fn list(config: &Config, screen: Screen, dirs: &[PathBuf]) -> Result<Code>
         libraries.retain(|path| !wanted.iter().any(|(known, ..)| same(known, path)));
         wanted.extend(libraries.into_iter().map(|path| (path, None, None)));
     }
-    let looked = wanted.into_iter().map(async |(path, label, pinned)| {
-        let found = describe(&path).await;
-        Listed { path, label, pinned, found }
-    });
-    let listed = join_all(looked).await;
+    let listed = join_all(wanted.into_iter().map(|(path, label, pinned)| look(path, label, pinned))).await;
     let rows: Vec<Vec<String>> = listed.iter().map(row).collect();
     let json: Vec<Value> = listed.iter().map(as_json).collect();
     let head = ["PLUGIN", "TITLE", "PROOFS", "PROVIDER", "SHA-256", "FILE"];
     screen.table(&head, &rows, "no plugins", json!({ "plugins": json }));
-    let bad = listed.iter().any(|one| one.found.is_err() || one.trust() == "not the pinned one");
+    let bad = listed.iter().any(|one| one.found.is_err());
     Ok(if bad { Code::Usage } else { Code::Done })
 }
 
 impl Listed {
-    /// What its sum means.
     fn trust(&self) -> &'static str {
-        match (&self.found, &self.pinned) {
-            (Ok((_, sum)), Some(pin)) if pin.eq_ignore_ascii_case(sum) => "pinned",
-            (Ok(_), Some(_)) => "not the pinned one",
-            (Ok(_), None) => "not pinned",
-            (Err(_), _) => "unusable",
-        }
+        if self.found.is_err() && self.trust != Trust::OtherPinned { "unusable" } else { self.trust.word() }
     }
 }
 
 fn row(one: &Listed) -> Vec<String> {
     let (id, title, proofs) = match &one.found {
-        Ok((provider, _)) => {
+        Ok(provider) => {
             let descriptor = provider.descriptor();
             let kinds: Vec<&str> = descriptor.proofs.iter().map(|kind| word(*kind)).collect();
             (descriptor.id.to_owned(), descriptor.title.to_owned(), kinds.join(" "))
@@ -179,14 +207,13 @@ fn row(one: &Listed) -> Vec<String> {
 }
 
 fn as_json(one: &Listed) -> Value {
-    let mut json = json!({ "file": one.path, "provider": one.label, "trust": one.trust() });
+    let mut json = json!({ "file": one.path, "provider": one.label, "trust": one.trust(), "sha256": one.sha256 });
     match &one.found {
-        Ok((provider, sum)) => {
+        Ok(provider) => {
             let descriptor = provider.descriptor();
             json["type"] = descriptor.id.into();
             json["title"] = descriptor.title.into();
             json["proofs"] = json!(descriptor.proofs);
-            json["sha256"] = sum.as_str().into();
         }
         Err(failure) => json["error"] = failure.message.as_str().into(),
     }

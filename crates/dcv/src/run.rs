@@ -111,7 +111,7 @@ pub(crate) async fn carry_out(
     }
     let journal = journal::open(config).await?;
     let dcv = builder.journal(Arc::clone(&journal)).build().await?;
-    let _listener = webhook::listen(config, &dcv).await?;
+    let _listener = listen(config, &dcv).await?;
     prepared.write_key()?;
     let undo = prepared.undo();
     let result = interruptible(dcv.issue(prepared.request)).await;
@@ -136,7 +136,13 @@ pub(crate) async fn carry_out(
 pub(crate) async fn resume(config: &Config, screen: Screen, args: &args::Resume) -> Result<Code> {
     let journal = journal::open_if_any(config).await?;
     let runs = match &journal {
-        Some(journal) if args.all => journal.runs(Which::Open).await?,
+        Some(journal) if args.all => {
+            let (open, free) = (journal.runs(Which::Open).await?, journal.runs(Which::Free).await?);
+            for held in open.iter().filter(|run| !free.contains(run)) {
+                screen.note(format!("run {held} is left to the process that is working on it"));
+            }
+            free
+        }
         Some(_) => args.runs.clone(),
         None if args.all => Vec::new(),
         None => return Err(JournalError::Unknown(args.runs[0].clone()).into()),
@@ -147,7 +153,7 @@ pub(crate) async fn resume(config: &Config, screen: Screen, args: &args::Resume)
     };
     let progress = screen.progress(runs.len() > 1);
     let dcv = take_up(config, &journal, &runs, &args.provider, args.wait, &progress).await?;
-    let _listener = webhook::listen(config, &dcv).await?;
+    let _listener = listen(config, &dcv).await?;
     let results = interruptible(join_all(runs.iter().map(|run| dcv.resume(run)))).await;
     journal.settle().await;
     progress.end();
@@ -231,6 +237,12 @@ pub(crate) async fn status(config: &Config, screen: Screen, args: &args::Status)
 pub(crate) async fn names_of_run(journal: &dyn Journal, id: &RunId) -> Result<Vec<DnsName>> {
     let run = Run::fold(id.clone(), &journal.read(id).await?).ok_or_else(|| JournalError::Unknown(id.clone()))?;
     Ok(run.request.names)
+}
+
+/// Listens to the CA's webhook, if there is one, for runs that follow their orders.
+async fn listen(config: &Config, dcv: &Dcv) -> Result<Option<webhook::Listener>> {
+    let dcv = dcv.clone();
+    webhook::listen(config, move || dcv.hint()).await
 }
 
 /// Everything that is needed to work on runs of the journal.

@@ -86,9 +86,17 @@ pub(crate) async fn sandbox(screen: Screen, args: &args::Sandbox) -> Result<Code
     );
     if let Some(path) = &args.write_config {
         let organization = organizations.first().map(|(id, _)| *id);
-        let text = configuration(args, &sandbox.base_url(), &keys, organization, &asked, zones.as_ref());
-        write_private(path, &text)
-            .map_err(|error| Failure::usage("--write-config", format!("`{}`: {error}", path.display())))?;
+        let wrong = |error: std::io::Error| Failure::usage("--write-config", format!("`{}`: {error}", path.display()));
+        let root = if sandbox.base_url().starts_with("https:") {
+            let root = std::path::absolute(path.with_extension("root.pem")).map_err(wrong)?;
+            write_private(&root, &sandbox.root_pem()).map_err(wrong)?;
+            Some(root)
+        } else {
+            None
+        };
+        let ca = (sandbox.base_url(), root.as_deref());
+        let text = configuration(args, ca, &keys, organization, &asked, zones.as_ref());
+        write_private(path, &text).map_err(wrong)?;
     }
     screen.note("Ctrl-C stops it");
     interruptible(std::future::pending::<()>()).await;
@@ -102,17 +110,20 @@ pub(crate) async fn sandbox(screen: Screen, args: &args::Sandbox) -> Result<Code
 /// A `dcv.toml` that orders here.
 fn configuration(
     args: &args::Sandbox,
-    base_url: &str,
+    (base_url, root): (String, Option<&Path>),
     keys: &[String],
     organization: Option<u64>,
     asked: &[SocketAddr],
     zones: Option<&Zones>,
 ) -> String {
     let quoted = |text: &str| toml::Value::from(text).to_string();
-    let mut text = format!("{WRITTEN}, which writes it anew at each start.\n[ca]\nurl = {}\n", quoted(base_url));
+    let mut text = format!("{WRITTEN}, which writes it anew at each start.\n[ca]\nurl = {}\n", quoted(&base_url));
     let mut say = |line: String| text.extend([line.as_str(), "\n"]);
     if let Some(key) = keys.first() {
         say(format!("key = {}", quoted(key)));
+    }
+    if let Some(root) = root {
+        say(format!("root = {}", quoted(&root.to_string_lossy())));
     }
     say("\n[defaults]\nproduct = \"ssl_basic\"".to_owned());
     if let Some(id) = organization {

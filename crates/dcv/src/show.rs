@@ -310,8 +310,13 @@ fn words(run: &RunId, event: &Event, board: &Board) -> Vec<String> {
             vec![format!("run {run}{again}: {}", names.join(", "))]
         }
         Event::Checked { places } => places.iter().map(|place| format!("checked: {place}")).collect(),
-        Event::Placed { order_id, found: false } => vec![format!("order {order_id} placed")],
-        Event::Placed { order_id, found: true } => vec![format!("order {order_id} found; it had got through")],
+        Event::Placed { order_id, found, within } => {
+            let (what, done) = match within {
+                Some(purpose) => (format!("{purpose} of order {order_id}"), "asked for"),
+                None => (format!("order {order_id}"), "placed"),
+            };
+            vec![if *found { format!("{what} found; it had got through") } else { format!("{what} {done}") }]
+        }
         Event::Challenged { open, validated } => {
             let mut lines: Vec<String> = open.iter().map(|domain| format!("{domain}: to be proved")).collect();
             lines.extend(validated.iter().map(|name| format!("{name}: validated already")));
@@ -554,7 +559,7 @@ mod tests {
                 "run dcv-1 taken up again: a.example.com",
                 "",
             ),
-            (Event::Placed { order_id: 7.into(), found: true }, "order 7 found; it had got through", ""),
+            (Event::Placed { order_id: 7.into(), found: true, within: None }, "order 7 found; it had got through", ""),
             (
                 Event::Challenged { open: vec!["example.com".to_owned()], validated: vec!["b.org".to_owned()] },
                 "example.com: to be proved|b.org: validated already",

@@ -20,7 +20,7 @@ use dcv_core::{
 };
 use dcv_provider::{ErrorKind, Proof, dns::is_within};
 use jiff::Timestamp;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::{config::Config, keeper::Inventory, show::words_of};
 
@@ -36,6 +36,8 @@ mod timeline;
 
 /// How many events are remembered.
 const EVENTS: usize = 200;
+/// How many pages may be told of changes as they happen; the others can be loaded again.
+const SEATS: usize = 64;
 /// How many runs are remembered; those that are over go first.
 const RUNS: usize = 50;
 /// Upper bounds of propagation times, in seconds.
@@ -49,6 +51,8 @@ pub(crate) struct Board {
     shared: Arc<Mutex<Shared>>,
     /// Counts changes, for those who watch.
     version: Arc<watch::Sender<u64>>,
+    /// Places for those who watch.
+    seats: Arc<Semaphore>,
 }
 
 struct Shared {
@@ -224,7 +228,11 @@ impl Default for Board {
             providers: BTreeMap::new(),
             errors: BTreeMap::new(),
         };
-        Self { shared: Arc::new(Mutex::new(shared)), version: Arc::new(watch::Sender::new(0)) }
+        Self {
+            shared: Arc::new(Mutex::new(shared)),
+            version: Arc::new(watch::Sender::new(0)),
+            seats: Arc::new(Semaphore::new(SEATS)),
+        }
     }
 }
 

@@ -2,6 +2,8 @@
 //!
 //! An event is a hint. Its secret is compared, its body is read for the log, and then the runs ask CertCentral themselves.
 
+use std::sync::Arc;
+
 use axum::{
     Router,
     body::Bytes,
@@ -10,7 +12,6 @@ use axum::{
     routing::post,
 };
 use certcentral::{NewWebhook, WEBHOOK_SECRET_HEADER, WebhookEvent, WebhookId, is_our_webhook};
-use dcv_core::Dcv;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 
@@ -93,14 +94,20 @@ impl Drop for Listener {
     }
 }
 
+/// What is called for each event.
+type Hint = Arc<dyn Fn() + Send + Sync>;
+
 /// Listens for events where the configuration says so, and passes them on as hints.
-pub(crate) async fn listen(config: &Config, dcv: &Dcv) -> Result<Option<Listener>> {
+pub(crate) async fn listen(config: &Config, hint: impl Fn() + Send + Sync + 'static) -> Result<Option<Listener>> {
     let Some(webhook) = &config.webhook else { return Ok(None) };
     let secret = secret(config).await?;
     let listener = tokio::net::TcpListener::bind(webhook.listen).await.map_err(|error| {
         Failure::usage("webhook.listen", format!("`{}` cannot be listened on: {error}; choose another", webhook.listen))
     })?;
-    let app = Router::new().route("/", post(event)).route("/{*path}", post(event)).with_state((dcv.clone(), secret));
+    let app = Router::new()
+        .route("/", post(event))
+        .route("/{*path}", post(event))
+        .with_state((Arc::new(hint) as Hint, secret));
     Ok(Some(Listener(tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, app).await {
             tracing::warn!(%error, "the webhook's listener has ended");
@@ -108,7 +115,7 @@ pub(crate) async fn listen(config: &Config, dcv: &Dcv) -> Result<Option<Listener
     }))))
 }
 
-async fn event(State((dcv, secret)): State<(Dcv, SecretString)>, headers: HeaderMap, body: Bytes) -> StatusCode {
+async fn event(State((hint, secret)): State<(Hint, SecretString)>, headers: HeaderMap, body: Bytes) -> StatusCode {
     let sent = headers.get(WEBHOOK_SECRET_HEADER).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if !is_our_webhook(&secret, sent) {
         tracing::warn!("an event without our secret was refused");
@@ -117,6 +124,6 @@ async fn event(State((dcv, secret)): State<(Dcv, SecretString)>, headers: Header
     // Whatever it says, looking is harmless.
     let event = WebhookEvent::read(&body).unwrap_or_default();
     tracing::info!(event = event.event, order = ?event.order_id(), "told by the webhook");
-    dcv.hint();
+    hint();
     StatusCode::NO_CONTENT
 }

@@ -2,8 +2,12 @@
 
 mod bench;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use bench::{Bench, check_files};
 use dcv_core::{
     RunId,
@@ -94,13 +98,24 @@ async fn a_failing_deploy_command_is_told_and_run_again_without_another_order() 
     let told = bench.path("told");
     inventory(&bench, "\"shop.example.com\"", &format!("\"sh\", {hook:?}"));
     let text = std::fs::read_to_string(bench.path("dcv.toml")).expect("a file");
-    bench.write("dcv.toml", &format!("{text}notify = [\"sh\", \"-c\", \"cat >> {}\"]\n", told.display()));
+    let posted = Arc::new(Mutex::new(Vec::new()));
+    let received = Arc::clone(&posted);
+    let hooks = axum::Router::new().fallback(move |uri: axum::http::Uri, body: String| async move {
+        received.lock().expect("whole").push((uri.to_string(), body));
+    });
+    let socket = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}/planted-path", socket.local_addr().expect("it has one"));
+    tokio::spawn(async move { axum::serve(socket, hooks).await });
+    let notify = format!("notify = [\"sh\", \"-c\", \"cat >> {}\"]\nnotify_url = \"{url}\"\n", told.display());
+    bench.write("dcv.toml", &format!("{text}{notify}"));
     let ran = bench.run("--json run --once shop").await;
     assert_eq!(ran.code, 5, "{}", ran.all());
+    assert!(!ran.all().contains("planted-path"), "{}", ran.all());
     let text = ran.last()["text"].as_str().expect("a text").to_owned();
     assert!(text.contains("the disk is full") && text.contains("exit status: 3"), "{text}");
     let told = std::fs::read_to_string(told).expect("somebody was told");
     assert!(told.contains("the disk is full") && told.contains("\"label\":\"shop\""), "{told}");
+    assert_eq!(*posted.lock().expect("whole"), [("/planted-path".to_owned(), told)], "both are told the same, once");
     check_files(&bench.path("shop"), &bench.sandbox.root_pem(), &["shop.example.com"]);
 
     std::fs::write(&hook, "true\n").expect("a file");
@@ -119,7 +134,7 @@ async fn orders_of_the_account_are_adopted() {
     assert_eq!(imported.code, 0, "{}", imported.all());
     bench.write("dcv.toml", &format!("{}{}out = \"mine\"\n", bench.configuration(), imported.stdout));
     let plan = bench.run("--json plan").await;
-    assert_eq!(acts(&plan.last()), [act("a-example-com", "renew", false)], "{}\n{}", imported.stdout, plan.all());
+    assert_eq!(acts(&plan.last()), [act("a-example-com", "reissue", false)], "{}\n{}", imported.stdout, plan.all());
     let again = bench.run("import").await;
     assert!(again.stdout.starts_with("# the account has no"), "{}", again.all());
 }
@@ -173,6 +188,35 @@ async fn mistakes_in_the_inventory_are_named() {
     }
     let none = bench.run("run --once").await;
     assert!(none.code == 2 && none.stderr.contains("nothing to keep"), "{}", none.all());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_zone_that_fails_holds_nothing_else_up() {
+    let bench = Bench::start().await;
+    let good = bench.configuration();
+    let (_, provider) = good.split_once("[provider.corp]").expect("a provider");
+    let (provider, _) = provider.split_once("[route]").expect("routes");
+    let other = |secret: &str| {
+        let provider = provider.replace(&STANDARD.encode(bench::TSIG), secret);
+        let routes = "\"example.org\" = \"other\"\n[certificate.a]\nnames = [\"a.example.org\"]\nout = \"a\"\n\
+                      [certificate.b]\nnames = [\"b.example.com\"]\nout = \"b\"\n";
+        good.replace("[route]\n", &format!("[provider.other]{provider}[route]\n")) + routes
+    };
+    bench.write("dcv.toml", &other(&STANDARD.encode("planted-and-wrong-secret-of-32-o")));
+    let ran = bench.run("run --once").await;
+    assert_eq!(ran.code, 4, "{}", ran.all());
+    assert!(ran.stdout.contains("done: b:") && ran.stdout.contains("failed: a:"), "{}", ran.all());
+    assert_eq!(
+        (bench.sandbox.orders(), bench.hidden_files("a")),
+        (1, Vec::new()),
+        "the other is found out before it costs"
+    );
+
+    bench.write("dcv.toml", &other(&STANDARD.encode(bench::TSIG)));
+    let ran = bench.run("run --once").await;
+    assert_eq!(ran.code, 0, "{}", ran.all());
+    check_files(&bench.path("a"), &bench.sandbox.root_pem(), &["a.example.org"]);
+    assert_eq!((bench.sandbox.orders(), bench.server.records()), (2, Vec::new()));
 }
 
 // ---- several keepers, one journal

@@ -16,7 +16,7 @@ use super::{
     query::{Fields, Query},
 };
 use crate::{
-    account::NoChanges,
+    account::{AlternativeIds, NoChanges},
     clock::{date, later, parse_mountain, stamp},
     state::{Order, State as Files, life::Shared},
 };
@@ -54,7 +54,8 @@ fn row(shared: &Shared, state: &Files, order: &Order, now: Timestamp) -> (Fields
         "product": product.map(product_brief), "product_name_id": order.product, "has_duplicates": duplicates > 0,
         "has_reissues": reissues > 0, "number_of_sans": shown.dns_names.len(), "duplicates_count": duplicates, "reissues_count": reissues, "price": 0,
     });
-    if let Some(id) = &order.alternative_id {
+    let tells = shared.config.switches.alternative_ids == AlternativeIds::Everywhere;
+    if let Some(id) = order.alternative_id.as_ref().filter(|_| tells) {
         item["alternative_order_id"] = json!(id);
     }
     let said = |field: &str| order.echo.get(field).and_then(Value::as_array).into_iter().flatten();
@@ -108,7 +109,7 @@ pub(super) async fn by_alternative_id(
         });
         query.page("orders", rows.collect())
     });
-    if page.get("orders").is_none() {
+    if page.get("orders").is_none() || shared.config.switches.alternative_ids == AlternativeIds::OrderInfo {
         return Err(not_found("order"));
     }
     ok(page)

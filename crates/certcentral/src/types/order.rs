@@ -621,7 +621,7 @@ pub struct DnsNameValidation {
 }
 
 /// A change of an order's status.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(remote = "Self")]
 pub struct StatusChange {
     /// The order.

@@ -46,10 +46,11 @@ impl Worker<'_> {
         }
         let waiting = who_must_act(&self.dcv.client, &order, &self.run.request.order.dcv_emails).await;
         self.wait_for(waiting.clone()).await?;
-        match self.dcv.follower.changed(order_id, &known, self.deadline_for(&waiting)).await {
+        let deadline = self.deadline_for(&waiting);
+        match self.dcv.follower.changed(&self.dcv.client, order_id, &known, deadline).await {
             Ok(Some(change)) => self.take_status(&change.status, change.certificate_id).await,
             Ok(None) => Ok(Progress::Blocked(waiting)),
-            Err(error) if Instant::now() < self.deadline_for(&waiting) && !error.is_auth() => {
+            Err(error) if Instant::now() < deadline && !error.is_auth() => {
                 self.tell(&Event::Trouble { message: error.to_string() });
                 sleep(self.dcv.settings.tick).await;
                 Ok(Progress::Made)

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use certcentral::{CertificateId, OrderId, OrderStatus, PlacedOrder, RequestId, RequestStatus};
 use dcv_provider::Proof;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::time::{Instant, sleep};
 use tracing::Instrument as _;
 
@@ -18,6 +18,9 @@ use crate::{
     request::Purpose,
     state::{self, End, Entry, Run, RunId, Step, Tidying, Waiting},
 };
+
+/// By how much this machine's clock and the CA's may differ before dates are not compared: far more than clocks drift.
+const CLOCK_TRUST: SignedDuration = SignedDuration::from_hours(1);
 
 /// How a call of [`Worker::drive`] came to its end.
 #[expect(clippy::large_enum_variant, reason = "one for each run")]
@@ -181,7 +184,10 @@ impl<'a> Worker<'a> {
         match sent {
             Ok(placed) => self.placed(placed).await,
             Err(error) if error.outcome_unknown() => {
-                self.tell(&Event::Trouble { message: format!("{error}; looking whether the order got through") });
+                let patience = self.dcv.settings.lookup_patience.as_secs();
+                let looking =
+                    format!("looking for up to {patience} s whether the order got through; none is placed meanwhile");
+                self.tell(&Event::Trouble { message: format!("{error}; {looking}") });
                 Ok(Progress::Made)
             }
             Err(error) => {
@@ -219,7 +225,7 @@ impl<'a> Worker<'a> {
             chain,
         })
         .await?;
-        self.tell(&Event::Placed { order_id: placed.id, found: false });
+        self.tell(&Event::Placed { order_id: placed.id, found: false, within: self.within() });
         if self.run.chain.is_some() {
             self.tell(&Event::Issued { certificate_id: placed.certificate_id });
             self.tell_downloaded();
@@ -227,26 +233,35 @@ impl<'a> Worker<'a> {
         Ok(Progress::Made)
     }
 
+    /// What is asked for where the order was there before.
+    fn within(&self) -> Option<&'static str> {
+        let purpose = &self.run.request.purpose;
+        purpose.of_order().map(|_| purpose.name())
+    }
+
     /// Looks for an order that may have been placed. Only when it has not turned up for as long as
-    /// [`Settings::lookup_patience`](super::Settings::lookup_patience) does it count as never placed.
+    /// [`Settings::lookup_patience`](super::Settings::lookup_patience) does it count as never placed. That time is counted from
+    /// here and not from the journal's, and the last look reaches back to the beginning: the clock may have been set since. So do all
+    /// where it is seen to be wrong.
     pub(super) async fn find(&mut self) -> Result<Progress> {
         let since = self.run.placing_since.unwrap_or(self.run.began);
-        let patience = jiff::SignedDuration::try_from(self.dcv.settings.lookup_patience).unwrap_or_default();
+        let until = Instant::now() + self.dcv.settings.lookup_patience;
         let mut pause = Duration::from_millis(500);
         let found = loop {
-            let error = match self.look_for_it(since).await {
+            let last = Instant::now() >= until;
+            let skewed = self.dcv.client.clock_skew().is_some_and(|skew| skew.abs() > CLOCK_TRUST);
+            let anytime = last || skewed || since > Timestamp::now();
+            match self.look_for_it(if anytime { Timestamp::UNIX_EPOCH } else { since }).await {
                 Ok(Some(found)) => break Some(found),
-                Ok(None) if Timestamp::now() > since + patience => break None,
-                Ok(None) => None,
-                Err(error) => Some(error),
-            };
-            if let Some(error) = error
-                && Timestamp::now() > since + patience
-                && Instant::now() + pause > self.deadline
-            {
-                return Err(Error::OutcomeUnknown { run: self.run.id.clone(), cause: error.to_string() });
+                Ok(None) if last => break None,
+                Ok(None) => {}
+                Err(error) if last && Instant::now() + pause > self.deadline => {
+                    return Err(Error::OutcomeUnknown { run: self.run.id.clone(), cause: error.to_string() });
+                }
+                Err(error) => tracing::debug!(%error, "looking for the order"),
             }
-            sleep(jittered(pause)).await;
+            let pause_now = jittered(pause);
+            sleep(if last { pause_now } else { pause_now.min(until - Instant::now()) }).await;
             pause = (pause * 2).min(Duration::from_secs(10));
         };
         match found {
@@ -261,7 +276,7 @@ impl<'a> Worker<'a> {
                     chain: None,
                 })
                 .await?;
-                self.tell(&Event::Placed { order_id, found: true });
+                self.tell(&Event::Placed { order_id, found: true, within: self.within() });
                 if needs_approval {
                     return Ok(Progress::Made);
                 }

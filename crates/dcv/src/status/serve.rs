@@ -1,6 +1,6 @@
 //! The server: which address shows what.
 
-use std::{convert::Infallible, net::SocketAddr, time::Duration};
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -13,7 +13,7 @@ use axum::{
     },
     routing::{get, post},
 };
-use futures_util::{Stream, stream};
+use futures_util::stream;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
@@ -124,15 +124,18 @@ async fn page_of_one(State(served): State<Served>, Path(label): Path<String>) ->
 }
 
 /// Says that something has changed, and nothing else: what, the page tells who looks.
-async fn events(State(board): State<Board>) -> Sse<impl Stream<Item = std::result::Result<Event, Infallible>>> {
-    let watcher = board.version.subscribe();
-    let changes = stream::unfold(watcher, async |mut watcher| {
+async fn events(State(board): State<Board>) -> Response {
+    let Ok(seat) = Arc::clone(&board.seats).try_acquire_owned() else {
+        return (StatusCode::SERVICE_UNAVAILABLE, "too many watch already\n").into_response();
+    };
+    let watcher = (board.version.subscribe(), seat);
+    let changes = stream::unfold(watcher, async |(mut watcher, seat)| {
         watcher.changed().await.ok()?;
         tokio::time::sleep(CALM).await;
         let version = *watcher.borrow_and_update();
-        Some((Ok(Event::default().data(version.to_string())), watcher))
+        Some((Ok::<_, Infallible>(Event::default().data(version.to_string())), (watcher, seat)))
     });
-    Sse::new(changes).keep_alive(KeepAlive::default())
+    Sse::new(changes).keep_alive(KeepAlive::default()).into_response()
 }
 
 async fn in_prometheus(State(board): State<Board>) -> impl IntoResponse {

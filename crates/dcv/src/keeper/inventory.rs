@@ -1,0 +1,305 @@
+//! What there is of everything that is to be kept: files, journal and account, looked at once, with a few calls to the CA however
+//! long the inventory is; and what follows from it.
+
+use std::collections::{BTreeMap, HashMap};
+
+use certcentral::{Client, Moment, OrderId, OrderStatus};
+use dcv_core::{
+    Actor, RunId, Waiting,
+    certificate::{CERT_FILE, Chain, FULLCHAIN_FILE},
+    journal::{Journal, Which, each_run},
+    keeper::{self, Act, Open, OrderOfIt, Policy, Present, SoFar, Task, Trouble, Wanted},
+    state::{End, Run},
+};
+use jiff::{SignedDuration, Timestamp};
+
+use crate::{
+    config::{Config, Kept},
+    exit::{Failure, Result},
+    request::{DEFAULT_OUT, out_dir, read_names},
+};
+
+/// By how much this machine's clock and the CA's may differ before nothing is decided by it: far more than clocks drift, far less than
+/// anything here lives.
+const CLOCK_TRUST: SignedDuration = SignedDuration::from_hours(1);
+/// Of how many orders `dcv plan` asks when they end, ahead of the time when it matters.
+const ASKED_AHEAD: usize = 50;
+
+/// Everything that is known at one moment.
+pub(crate) struct Inventory {
+    pub(crate) tasks: Vec<Task>,
+    /// What is there of each certificate.
+    pub(crate) present: BTreeMap<String, Present>,
+    /// How many runs of each label the journal had.
+    pub(super) runs: HashMap<String, u64>,
+    /// Open runs that wait until the CA tells of their orders.
+    pub(super) parked: HashMap<OrderId, Parked>,
+}
+
+/// A run that waits until the CA tells of its order.
+#[derive(Clone)]
+pub(super) struct Parked {
+    pub(super) label: String,
+    pub(super) run: RunId,
+    pub(super) waiting: Waiting,
+    pub(super) since: Timestamp,
+}
+
+impl Parked {
+    /// The run, where it waits for nothing else than the CA's word, and the order of which that word has to be.
+    pub(super) fn of(run: Run) -> Option<(OrderId, Self)> {
+        let (id, label) = (run.id.clone(), run.request.label.clone()?);
+        let page = Page::from(run);
+        let (order, waiting) = page.waits.filter(|_| !page.closed)?;
+        Some((order, Self { label, run: id, waiting, since: page.last }))
+    }
+
+    /// Whether an order's status is another than that which the run waits in.
+    pub(super) fn is_news(&self, status: &OrderStatus) -> bool {
+        match status {
+            OrderStatus::NeedsApproval => self.waiting.on != Actor::Approver,
+            OrderStatus::Pending | OrderStatus::Processing | OrderStatus::ReissuePending => {
+                self.waiting.on == Actor::Approver
+            }
+            _ => true,
+        }
+    }
+}
+
+/// The last run of each label: the open one, and the order of the last one that came to a certificate.
+#[derive(Default)]
+struct Known {
+    runs: u64,
+    open: Option<OpenRun>,
+    order: Option<OrderId>,
+    /// The runs that have come to a bad end since the last good one.
+    trouble: Option<Trouble>,
+}
+
+impl Known {
+    fn so_far(&self) -> SoFar<'_> {
+        let open = self
+            .open
+            .as_ref()
+            .map(|open| Open { run: &open.id, waits: open.waits.as_ref().map(|(_, waiting)| (waiting, open.last)) });
+        SoFar { open, trouble: self.trouble.as_ref() }
+    }
+}
+
+/// A run that is not closed.
+struct OpenRun {
+    id: RunId,
+    /// When its last entry was written.
+    last: Timestamp,
+    /// The order of which the CA will tell, and whom the run waits for, where it waits and nothing else is to be done.
+    waits: Option<(OrderId, Waiting)>,
+}
+
+/// What the journal says of one run, as far as it matters here.
+struct Page {
+    label: Option<String>,
+    closed: bool,
+    /// The order that its certificate came from.
+    order: Option<OrderId>,
+    end: Option<String>,
+    last: Timestamp,
+    waits: Option<(OrderId, Waiting)>,
+}
+
+impl From<Run> for Page {
+    fn from(run: Run) -> Self {
+        // Of the request of a reissue or a duplicate the lists of changed orders tell nothing.
+        let told = run.request.purpose.of_order().is_none() || !run.needs_approval;
+        let waits = run.waiting.filter(|waiting| told && waiting.is_for_the_ca_to_tell() && run.shown.is_empty());
+        Self {
+            label: run.request.label,
+            closed: run.closed,
+            order: run.order_id.filter(|_| run.chain.is_some()),
+            end: run.end.map(|end| match end {
+                End::Failed(reason) | End::Canceled(reason) => reason,
+            }),
+            last: run.last,
+            waits: run.order_id.zip(waits).filter(|_| run.certificate_id.is_none() && run.canceling.is_none()),
+        }
+    }
+}
+
+/// The journal as it was read last. Closed runs never change, so they are read once.
+#[derive(Default)]
+pub(crate) struct Books {
+    closed: HashMap<RunId, Page>,
+}
+
+impl Books {
+    /// What is known of each label.
+    async fn read(&mut self, journal: &dyn Journal) -> Result<HashMap<String, Known>> {
+        let ids = journal.runs(Which::All).await?;
+        let new: Vec<RunId> = ids.iter().filter(|id| !self.closed.contains_key(*id)).cloned().collect();
+        let mut open: HashMap<RunId, Page> = HashMap::new();
+        each_run(journal, &new, |run| {
+            let id = run.id.clone();
+            let page = Page::from(run);
+            if page.closed { &mut self.closed } else { &mut open }.insert(id, page);
+        })
+        .await?;
+        let mut known: HashMap<String, Known> = HashMap::new();
+        for id in ids {
+            let Some(page) = self.closed.get(&id).or_else(|| open.get(&id)) else { continue };
+            let Some(label) = page.label.clone() else { continue };
+            let of_label = known.entry(label).or_default();
+            of_label.runs += 1;
+            if !page.closed {
+                of_label.open = Some(OpenRun { id, last: page.last, waits: page.waits.clone() });
+            }
+            of_label.order = page.order.or(of_label.order);
+            of_label.trouble = match (&page.end, of_label.trouble.take()) {
+                (Some(reason), before) => Some(Trouble {
+                    at: page.last,
+                    times: before.map_or(0, |before| before.times) + 1,
+                    reason: reason.clone(),
+                }),
+                (None, before) if !page.closed => before,
+                (None, _) => None,
+            };
+        }
+        Ok(known)
+    }
+}
+
+/// Of which orders it is asked when they end, which lists do not tell and on which it depends whether a new one is needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ask {
+    /// Of those that are due: what is not is decided later.
+    Due,
+    /// Of some that are not, for people who want to know.
+    Ahead,
+}
+
+/// Looks at files, journal and account, and decides.
+pub(super) async fn look(
+    config: &Config,
+    client: &Client,
+    journal: Option<&dyn Journal>,
+    books: &mut Books,
+    now: Timestamp,
+    ask: Ask,
+) -> Result<Inventory> {
+    let mut known = match journal {
+        Some(journal) => books.read(journal).await?,
+        None => HashMap::new(),
+    };
+    let waits = |(label, known): (&String, &Known)| {
+        let open = known.open.as_ref()?;
+        let (order, waiting) = open.waits.clone()?;
+        Some((order, Parked { label: label.clone(), run: open.id.clone(), waiting, since: open.last }))
+    };
+    let parked = known.iter().filter_map(waits).collect();
+    let runs = known.iter().map(|(label, known)| (label.clone(), known.runs)).collect();
+    let policy = policy(config);
+    let mut tasks = Vec::new();
+    let mut present = BTreeMap::new();
+    let mut ahead = if ask == Ask::Ahead { ASKED_AHEAD } else { 0 };
+    let orders = if config.certificates.is_empty() { HashMap::new() } else { orders_of(client).await? };
+    check_clock(client)?;
+    for (label, kept) in &config.certificates {
+        let of_label = known.remove(label).unwrap_or_default();
+        let wanted = wanted(config, label, kept)?;
+        let order = of_label.order.or(kept.order.map(OrderId)).and_then(|id| orders.get(&id).copied());
+        let mut found = read_present(config, kept, order)?;
+        let mut task = keeper::certificate(&wanted, found.as_ref(), &of_label.so_far(), now, policy);
+        if let Some(order) = found.as_mut().and_then(|present| present.order.as_mut())
+            && matches!(task.act, Act::Renew { .. })
+            && order.until.is_none()
+            && (task.is_due(now) || ahead > 0)
+        {
+            ahead = ahead.saturating_sub(1);
+            order.until = client.order(order.id).await?.order_valid_till.as_ref().and_then(Moment::timestamp);
+            task = keeper::certificate(&wanted, found.as_ref(), &of_label.so_far(), now, policy);
+        }
+        tasks.push(task);
+        present.extend(found.map(|found| (label.clone(), found)));
+    }
+    if !config.keep.domains.is_empty() {
+        let all = client.all_domains(None).await?;
+        check_clock(client)?;
+        for name in &config.keep.domains {
+            let of_name = known.remove(name).unwrap_or_default();
+            let domain = all.iter().find(|domain| domain.name.as_deref().is_some_and(|n| n.eq_ignore_ascii_case(name)));
+            // The earliest end of those that are wanted.
+            let ends = config.keep.domain_types.iter().map(|one| domain.and_then(|domain| domain.validated_until(one)));
+            let until = ends.min().flatten();
+            tasks.push(keeper::domain(name, until, &of_name.so_far(), now, policy));
+        }
+    }
+    tasks.sort_by_key(|task| (task.at, task.urgency()));
+    Ok(Inventory { tasks, present, runs, parked })
+}
+
+/// A clock that is years ahead makes everything look as if it had ended, and each renewal costs money.
+fn check_clock(client: &Client) -> Result<()> {
+    match client.clock_skew() {
+        Some(skew) if skew.abs() > CLOCK_TRUST => {
+            let which = if skew.is_positive() { "ahead of" } else { "behind" };
+            let hours = (skew.abs().as_secs() + 1800) / 3600;
+            let message =
+                format!("this machine's is {hours} hours {which} the CA's; nothing is decided by it: set it right");
+            Err(Failure::usage("clock", message))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn policy(config: &Config) -> Policy {
+    Policy { left: config.keep.left, spread: config.keep.spread }
+}
+
+/// What was just written, and when it is due again, for those who look; the next pass asks the CA, too.
+pub(super) fn certificate_on_disk(config: &Config, label: &str, now: Timestamp) -> Result<Option<(Task, Present)>> {
+    let Some(kept) = config.certificates.get(label) else { return Ok(None) };
+    let Some(present) = read_present(config, kept, None)? else { return Ok(None) };
+    let wanted = wanted(config, label, kept)?;
+    let task = keeper::certificate(&wanted, Some(&present), &SoFar::default(), now, policy(config));
+    Ok(Some((task, present)))
+}
+
+/// All orders of the account, by one list.
+async fn orders_of(client: &Client) -> Result<HashMap<OrderId, OrderOfIt>> {
+    let orders = client.all_orders(&[], None).await?;
+    let of_it = |order: &certcentral::Order| OrderOfIt {
+        id: order.id,
+        until: order.order_valid_till.as_ref().and_then(Moment::timestamp),
+        lives: matches!(order.status, OrderStatus::Issued | OrderStatus::ReissuePending),
+    };
+    Ok(orders.iter().map(|order| (order.id, of_it(order))).collect())
+}
+
+fn wanted(config: &Config, label: &str, kept: &Kept) -> Result<Wanted> {
+    let names = read_names(&kept.names)?;
+    let product = kept.product.clone().or_else(|| config.defaults.product.clone()).unwrap_or_default();
+    Ok(Wanted { label: label.to_owned(), names: names.iter().map(|name| name.as_str().to_owned()).collect(), product })
+}
+
+pub(super) fn out_of<'c>(config: &'c Config, kept: &'c Kept) -> &'c str {
+    kept.out.as_deref().or(config.defaults.out.as_deref()).unwrap_or(DEFAULT_OUT)
+}
+
+/// The certificate in the folder where the next one will be.
+fn read_present(config: &Config, kept: &Kept, order: Option<OrderOfIt>) -> Result<Option<Present>> {
+    let names = read_names(&kept.names)?;
+    let dir = out_dir(out_of(config, kept), &names[0])?;
+    let read = |file: &str| std::fs::read(dir.join(file)).ok();
+    let Some(pem) = read(FULLCHAIN_FILE).or_else(|| read(CERT_FILE)) else { return Ok(None) };
+    let chain = match Chain::from_pem(&pem) {
+        Ok(chain) => chain,
+        Err(error) => {
+            tracing::warn!(dir = %dir.display(), %error, "what is there is no certificate; a new one will replace it");
+            return Ok(None);
+        }
+    };
+    Ok(Some(Present {
+        not_before: chain.not_before(),
+        not_after: chain.not_after(),
+        names: chain.names().to_vec(),
+        order,
+    }))
+}
