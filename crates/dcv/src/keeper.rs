@@ -320,7 +320,9 @@ impl Keeper {
             self.listener = webhook::listen(config, hint).await?;
         }
         let mut inventory = look(config, &client, Some(&*journal), &mut self.books, now, Ask::Due).await?;
+        // Of those that are worked on it is heard when they have ended.
         self.parked = std::mem::take(&mut inventory.parked);
+        self.parked.retain(|_, parked| !self.busy.contains(&parked.label));
         self.board.planned(&inventory, config, &client, &journal);
         for parked in self.parked.values() {
             self.board.parked(&parked.label, &parked.waiting, parked.since);

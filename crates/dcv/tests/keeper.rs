@@ -386,3 +386,43 @@ async fn runs_that_wait_for_people_are_left_alone_until_the_ca_tells() {
     check_files(&bench.path("shop"), &bench.sandbox.root_pem(), &["shop.example.com"]);
     assert_eq!(bench.sandbox.orders(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_webhook_is_listened_to_while_all_wait_and_a_run_that_waits_again_is_heard_again() {
+    const SECRET: &str = "planted-webhook-secret-of-32-characters";
+    let bench = Bench::with(|config| config.approval = certcentral_sandbox::account::Approval::Required).await;
+    let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port");
+    let inventory = "[certificate.a]\nnames = [\"a.example.com\"]\nout = \"a\"\n[certificate.b]\nnames = [\"b.example.com\"]\nout = \"b\"\n";
+    let webhook = format!("[webhook]\nlisten = \"{free}\"\nsecret = \"{SECRET}\"\n");
+    bench.write("dcv.toml", &format!("{}{webhook}{inventory}", bench.configuration()));
+    let _keeper = bench.start_until("--json run", "\"result\":\"waiting\"").await;
+    let client = bench.client();
+    let http = reqwest::Client::new();
+    let seen = |label: &str| bench.path(label).join("fullchain.pem").exists();
+    for count in 1..=2 {
+        let pending = async {
+            loop {
+                let all = client.requests(Some(&certcentral::RequestStatus::Pending)).await.expect("listed");
+                if all.len() == 3 - count {
+                    return all;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let pending = tokio::time::timeout(Duration::from_secs(30), pending).await.expect("both wait");
+        client
+            .set_request_status(pending[0].id, &certcentral::RequestStatus::Approved, "fine")
+            .await
+            .expect("approved");
+        let event = http.post(format!("http://{free}/")).header(certcentral::WEBHOOK_SECRET_HEADER, SECRET).body("{}");
+        let told = event.send().await.expect("it listens though nothing is worked on");
+        assert!(told.status().is_success(), "{}", told.status());
+        let home = async {
+            while ["a", "b"].into_iter().filter(|label| seen(label)).count() < count {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), home).await.expect("it comes home");
+    }
+    assert_eq!((bench.sandbox.orders(), bench.server.records()), (2, Vec::new()));
+}
