@@ -100,7 +100,7 @@ fn the_debian_package_has_everything_in_its_place() {
     let text = fs::read_to_string(root.join("etc/dcv/dcv.toml")).expect("a configuration");
     let config = dir.path().join("dcv.toml").display().to_string();
     // Not of this machine, which may have a journal of its own.
-    fs::write(&config, text.replace("/var/lib/", &format!("{into}/")).replace("/run/", &format!("{into}/")))
+    fs::write(&config, text.replace("/var/lib/", &format!("{into}/")).replace("/etc/", &format!("{into}/")))
         .expect("a file");
     let planned = run(root.join("usr/bin/dcv"), &["--config", &config, "plan"], dir.path());
     let said = String::from_utf8_lossy(&planned.stderr).into_owned();
