@@ -64,8 +64,15 @@ fn the_debian_package_has_everything_in_its_place() {
     let built = good(&run(script, &["--programs", &programs, "--into", &into], dir.path()));
     let package = built.trim();
     let control = good(&run("dpkg-deb", &["--info", package], dir.path()));
-    for part in ["Package: dcv", concat!("Version: ", env!("CARGO_PKG_VERSION")), "Depends: libc6"] {
+    for part in ["Package: dcv", concat!("Version: ", env!("CARGO_PKG_VERSION")), "Depends: libc6 (>= 2.", "libgcc-s1"]
+    {
         assert!(control.contains(part), "{part} in {control}");
+    }
+    // What it depends on is all that it is linked with.
+    for line in good(&run("ldd", &[PROGRAM], dir.path())).lines() {
+        let library = line.split_whitespace().next().unwrap_or_default().rsplit('/').next().unwrap_or_default();
+        let known = ["linux-vdso", "ld-linux", "libc.", "libm.", "libgcc_s."];
+        assert!(known.iter().any(|known| library.starts_with(known)), "{library} is of another package");
     }
     let root = dir.path().join("root");
     good(&run("dpkg-deb", &["--raw-extract", package, &root.display().to_string()], dir.path()));
