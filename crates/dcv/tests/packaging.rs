@@ -82,8 +82,8 @@ fn the_debian_package_has_everything_in_its_place() {
     };
     for (path, expected) in [
         ("usr/bin/dcv", 0o755),
-        ("lib/systemd/system/dcv.service", 0o644),
-        ("lib/systemd/system/dcv-once.timer", 0o644),
+        ("usr/lib/systemd/system/dcv.service", 0o644),
+        ("usr/lib/systemd/system/dcv-once.timer", 0o644),
         ("usr/lib/sysusers.d/dcv.conf", 0o644),
         ("etc/dcv/dcv.toml", 0o644),
         ("usr/share/man/man1/dcv.1.gz", 0o644),
