@@ -64,8 +64,15 @@ fn the_debian_package_has_everything_in_its_place() {
     let built = good(&run(script, &["--programs", &programs, "--into", &into], dir.path()));
     let package = built.trim();
     let control = good(&run("dpkg-deb", &["--info", package], dir.path()));
-    for part in ["Package: dcv", concat!("Version: ", env!("CARGO_PKG_VERSION")), "Depends: libc6"] {
+    for part in ["Package: dcv", concat!("Version: ", env!("CARGO_PKG_VERSION")), "Depends: libc6 (>= 2.", "libgcc-s1"]
+    {
         assert!(control.contains(part), "{part} in {control}");
+    }
+    // What it depends on is all that it is linked with.
+    for line in good(&run("ldd", &[PROGRAM], dir.path())).lines() {
+        let library = line.split_whitespace().next().unwrap_or_default().rsplit('/').next().unwrap_or_default();
+        let known = ["linux-vdso", "ld-linux", "libc.", "libm.", "libgcc_s."];
+        assert!(known.iter().any(|known| library.starts_with(known)), "{library} is of another package");
     }
     let root = dir.path().join("root");
     good(&run("dpkg-deb", &["--raw-extract", package, &root.display().to_string()], dir.path()));
@@ -75,8 +82,8 @@ fn the_debian_package_has_everything_in_its_place() {
     };
     for (path, expected) in [
         ("usr/bin/dcv", 0o755),
-        ("lib/systemd/system/dcv.service", 0o644),
-        ("lib/systemd/system/dcv-once.timer", 0o644),
+        ("usr/lib/systemd/system/dcv.service", 0o644),
+        ("usr/lib/systemd/system/dcv-once.timer", 0o644),
         ("usr/lib/sysusers.d/dcv.conf", 0o644),
         ("etc/dcv/dcv.toml", 0o644),
         ("usr/share/man/man1/dcv.1.gz", 0o644),
@@ -100,7 +107,7 @@ fn the_debian_package_has_everything_in_its_place() {
     let text = fs::read_to_string(root.join("etc/dcv/dcv.toml")).expect("a configuration");
     let config = dir.path().join("dcv.toml").display().to_string();
     // Not of this machine, which may have a journal of its own.
-    fs::write(&config, text.replace("/var/lib/", &format!("{into}/")).replace("/run/", &format!("{into}/")))
+    fs::write(&config, text.replace("/var/lib/", &format!("{into}/")).replace("/etc/", &format!("{into}/")))
         .expect("a file");
     let planned = run(root.join("usr/bin/dcv"), &["--config", &config, "plan"], dir.path());
     let said = String::from_utf8_lossy(&planned.stderr).into_owned();
