@@ -37,6 +37,9 @@ const ALL: &[(&Descriptor, &str, &str)] = &[
     (&dcv_plugin::DESCRIPTOR, "../crates/dcv-plugin", "plugins in C and in Rust"),
 ];
 
+/// The one with a workspace of its own, which cannot be asked here: it has a page of its own.
+const OUTSIDE: &str = "dns-update";
+
 fn lines(folder: &Path) -> usize {
     let entries = std::fs::read_dir(folder).expect("a folder of sources").flatten();
     let of = |path: std::path::PathBuf| match path.is_dir() {
@@ -69,6 +72,7 @@ fn page() -> String {
         let size = lines(&providers.join(folder).join("src")).div_ceil(100) * 100;
         let _ = writeln!(page, "| [`{id}`]({folder}/src/lib.rs) | {title} | {proofs} | {batch} | {judged} | {size} |");
     }
+    page += "\nSome sixty hosts more are in [a plugin](dns-update/README.md).\n";
     page
 }
 
@@ -92,6 +96,6 @@ fn every_crate_has_a_row() {
         std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../providers")).expect("the providers").flatten();
     for folder in folders.filter(|entry| entry.path().is_dir()) {
         let name = folder.file_name().to_string_lossy().into_owned();
-        assert!(ALL.iter().any(|(_, of, _)| *of == name), "{name} has no row");
+        assert!(name == OUTSIDE || ALL.iter().any(|(_, of, _)| *of == name), "{name} has no row");
     }
 }
