@@ -280,6 +280,7 @@ fn run(file: &str) {
     {
         command.env_remove(variable);
     }
+    dcv_tests::unmarked(&mut command);
     command.arg(&path).current_dir(&work).process_group(0).stdin(Stdio::null());
     command.env("HOME", &work).env("XDG_STATE_HOME", work.join("state")).env("NO_COLOR", "1").env("LC_ALL", "C.UTF-8");
     command.env("DCV_SRC", fs::canonicalize(ROOT).expect("the source")).env("CARGO_NET_OFFLINE", "true");

@@ -15,12 +15,12 @@ const ALL: &[(&Descriptor, &str, &str)] = &[
     (&dcv_cloudflare::DESCRIPTOR, "cloudflare", "stand-in written from the vendor's documents"),
     (&dcv_akamai::DESCRIPTOR, "akamai", "stand-in; signatures by Akamai's published vectors"),
     (&dcv_infoblox::DESCRIPTOR, "infoblox", "stand-in written from the vendor's documents"),
-    (&dcv_digitalocean::DESCRIPTOR, "digitalocean", "stand-in written from the vendor's documents"),
+    (&dcv_digitalocean::DESCRIPTOR, "digitalocean", "stand-in, held against DigitalOcean's OpenAPI document"),
     (&dcv_hetzner::DESCRIPTOR, "hetzner", "stand-in written from the vendor's documents and recorded answers"),
     (&dcv_ovh::DESCRIPTOR, "ovh", "stand-in written from recorded answers; signatures by OVHcloud's published example"),
     (&dcv_gandi::DESCRIPTOR, "gandi", "stand-in written from the vendor's documents and recorded answers"),
     (&dcv_desec::DESCRIPTOR, "desec", "stand-in written from the vendor's documents"),
-    (&dcv_linode::DESCRIPTOR, "linode", "stand-in written from the vendor's documents"),
+    (&dcv_linode::DESCRIPTOR, "linode", "stand-in, held against Linode's OpenAPI document"),
     (&dcv_ns1::DESCRIPTOR, "ns1", "stand-in written from the vendor's documents"),
     (&dcv_acmedns::DESCRIPTOR, "acmedns", "stand-in written from the server's source"),
     (&dcv_bridge::command::DESCRIPTOR, "bridge", "real server: BIND, behind a program"),
@@ -36,6 +36,9 @@ const ALL: &[(&Descriptor, &str, &str)] = &[
     ),
     (&dcv_plugin::DESCRIPTOR, "../crates/dcv-plugin", "plugins in C and in Rust"),
 ];
+
+/// The one with a workspace of its own, which cannot be asked here: it has a page of its own.
+const OUTSIDE: &str = "dns-update";
 
 fn lines(folder: &Path) -> usize {
     let entries = std::fs::read_dir(folder).expect("a folder of sources").flatten();
@@ -69,6 +72,7 @@ fn page() -> String {
         let size = lines(&providers.join(folder).join("src")).div_ceil(100) * 100;
         let _ = writeln!(page, "| [`{id}`]({folder}/src/lib.rs) | {title} | {proofs} | {batch} | {judged} | {size} |");
     }
+    page += "\nSome sixty hosts more are in [a plugin](dns-update/README.md).\n";
     page
 }
 
@@ -92,6 +96,6 @@ fn every_crate_has_a_row() {
         std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../providers")).expect("the providers").flatten();
     for folder in folders.filter(|entry| entry.path().is_dir()) {
         let name = folder.file_name().to_string_lossy().into_owned();
-        assert!(ALL.iter().any(|(_, of, _)| *of == name), "{name} has no row");
+        assert!(name == OUTSIDE || ALL.iter().any(|(_, of, _)| *of == name), "{name} has no row");
     }
 }

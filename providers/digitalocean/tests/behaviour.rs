@@ -1,11 +1,11 @@
 //! The provider against a stand-in that puts requests and answers as DigitalOcean's API reference does: "Domains", "Domain
-//! Records", "Rate Limit", "Links & Pagination".
+//! Records", "Rate Limit", "Links & Pagination"; and is held against a cut of DigitalOcean's OpenAPI document.
 
 use std::time::Duration;
 
 use dcv_digitalocean::{Config, DigitalOcean, from_config};
 use dcv_provider::{DcvProvider, ErrorKind, Proof, Retry, conformance};
-use dcv_test_vendor::{Account, Answer, Asked, Row, Vendor, absolute, relative};
+use dcv_test_vendor::{Account, Answer, Asked, Row, Vendor, absolute, document::Document, relative};
 use serde_json::{Value, json};
 
 const ZONE: &str = "example.com";
@@ -78,13 +78,20 @@ fn digitalocean(account: &mut Account, asked: &Asked) -> Answer {
     }
 }
 
+/// Requests and answers, held against the vendor's document.
+fn documented(account: &mut Account, asked: &Asked) -> Answer {
+    let answer = digitalocean(account, asked);
+    Document::read(include_str!("support/document.json")).hold(asked, &answer);
+    answer
+}
+
 async fn provider(url: String, token: &str) -> DigitalOcean {
     let config: Config = serde_json::from_value(json!({ "token": token, "base_url": url })).expect("a configuration");
     from_config(config, None).await.expect("a provider")
 }
 
 async fn vendor(zones: &[(&str, &str)]) -> Vendor {
-    Vendor::start(zones, digitalocean, |url| provider(url, TOKEN)).await
+    Vendor::start(zones, documented, |url| provider(url, TOKEN)).await
 }
 
 fn txt(name: &str, value: &str) -> Proof {

@@ -1,11 +1,11 @@
-//! The provider against a stand-in that puts requests and answers as Linode's OpenAPI document (4.151.1) does: tags "Domains",
+//! The provider against a stand-in that puts requests and answers as Linode's OpenAPI document (4.173.0) does, and is held against it: tags "Domains",
 //! sections "Pagination", "Filtering and Sorting", "Rate Limiting" and "Errors".
 
 use std::time::Duration;
 
 use dcv_linode::{Config, Linode, from_config};
 use dcv_provider::{DcvProvider, ErrorKind, Proof, Retry, conformance};
-use dcv_test_vendor::{Account, Answer, Asked, Row, Vendor, absolute, relative};
+use dcv_test_vendor::{Account, Answer, Asked, Row, Vendor, absolute, document::Document, relative};
 use serde_json::{Value, json};
 
 const ZONE: &str = "example.com";
@@ -31,7 +31,12 @@ fn page(asked: &Asked, all: Vec<Value>) -> Answer {
         filter.as_object().is_some_and(|wanted| wanted.iter().all(|(key, value)| &item[key] == value))
     };
     let passes = |item: &Value| match filter["+or"].as_array() {
-        Some(each) => each.iter().any(|filter| fits(filter, item)),
+        Some(each) => each.iter().any(|filter| {
+            // What the document marks as x-linode-filterable.
+            let keys = filter.as_object().into_iter().flat_map(serde_json::Map::keys);
+            assert!(keys.into_iter().all(|key| ["type", "name", "target", "tag"].contains(&key.as_str())), "{filter}");
+            fits(filter, item)
+        }),
         None => fits(&filter, item),
     };
     let all: Vec<Value> = all.into_iter().filter(passes).collect();
@@ -92,13 +97,20 @@ fn linode(account: &mut Account, asked: &Asked) -> Answer {
     answer.header("x-oauth-scopes", scopes)
 }
 
+/// Requests and answers, held against the vendor's document.
+fn documented(account: &mut Account, asked: &Asked) -> Answer {
+    let answer = linode(account, asked);
+    Document::read(include_str!("support/document.json")).hold(asked, &answer);
+    answer
+}
+
 async fn provider(url: String, token: &str) -> Linode {
     let config: Config = serde_json::from_value(json!({ "token": token, "base_url": url })).expect("a configuration");
     from_config(config, None).await.expect("a provider")
 }
 
 async fn vendor(zones: &[(&str, &str)]) -> Vendor {
-    Vendor::start(zones, linode, |url| provider(url, TOKEN)).await
+    Vendor::start(zones, documented, |url| provider(url, TOKEN)).await
 }
 
 fn txt(name: &str, value: &str) -> Proof {

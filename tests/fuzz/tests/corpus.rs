@@ -84,6 +84,7 @@ tests! {
     zone_text: "zone-text",
     web_file: "web-file",
     vendor_answer: "vendor-answer",
+    bridge: "bridge",
     record_set: "record-set",
     key: "key",
     csr: "csr",

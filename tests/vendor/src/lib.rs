@@ -4,6 +4,8 @@
 //! value stands once). A test says in one function how the vendor's documents put requests and answers ([`Handler`]); the rest is
 //! here: the server, its log, throttling, and the [`World`] that the conformance suite looks through.
 
+pub mod document;
+
 use std::{
     collections::BTreeMap,
     future::Future,
