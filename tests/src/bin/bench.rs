@@ -20,7 +20,7 @@ async fn main() {
         ["waiting", file] => keeper::place_waiting(Path::new(file)).await,
         ["keeper", count] => println!("{:#?}", keeper::kept(count.parse().expect("a count")).await),
         _ => {
-            eprintln!("tests/bench [quick|curves]");
+            eprintln!("tests/bench [quick|curves|keeper N]");
             std::process::exit(2);
         }
     }
