@@ -75,7 +75,7 @@ struct World {
 }
 
 impl World {
-    async fn bind(place: Place) -> Self {
+    fn bind(place: Place) -> Self {
         Self { library: library(), place, server: Server::Bind(Bind::primary(&[ZONE])) }
     }
 
@@ -134,11 +134,11 @@ impl conformance::World for World {
     async fn plant(&self, kind: ProofKind, name: &str, value: &str) -> bool {
         match (&self.server, kind) {
             (Server::Bind(_), ProofKind::Txt) => {
-                nsupdate(self.address(), &format!("update add {name} 300 TXT \"{value}\""))
+                nsupdate(self.address(), &format!("update add {name} 300 TXT \"{value}\""));
             }
             (Server::Bind(_), _) => nsupdate(self.address(), &format!("update add {name} 300 CNAME {value}.")),
             (Server::PowerDns(server), ProofKind::Txt) => {
-                server.set(ZONE, name, "TXT", &[&format!("\"{value}\"")]).await
+                server.set(ZONE, name, "TXT", &[&format!("\"{value}\"")]).await;
             }
             (Server::PowerDns(server), _) => server.set(ZONE, name, "CNAME", &[&format!("{value}.")]).await,
         }
@@ -148,12 +148,12 @@ impl conformance::World for World {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_of_values_behaves_in_this_process() {
-    conformance::run(&World::bind(Place::Here).await).await;
+    conformance::run(&World::bind(Place::Here)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_of_values_behaves_in_a_process_of_its_own() {
-    conformance::run(&World::bind(Place::Isolated).await).await;
+    conformance::run(&World::bind(Place::Isolated)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -169,7 +169,7 @@ async fn a_host_of_record_sets_behaves_in_a_process_of_its_own() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_key_is_told_as_one_and_not_shown() {
     let wrong = "cGxhbnRlZC13cm9uZy1rZXk=";
-    for world in [World::bind(Place::Here).await, World::powerdns(Place::Isolated).await] {
+    for world in [World::bind(Place::Here), World::powerdns(Place::Isolated).await] {
         let provider = world.instance(Some(wrong)).await;
         let proofs = [Proof::Txt { name: format!("k.{ZONE}"), value: "v".to_owned() }];
         let error = provider.present(&proofs).await.expect_err("a wrong key");
@@ -181,7 +181,7 @@ async fn a_wrong_key_is_told_as_one_and_not_shown() {
 /// BIND says NOERROR to what it leaves out.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_server_leaves_out_in_silence_is_an_error() {
-    let world = World::bind(Place::Here).await;
+    let world = World::bind(Place::Here);
     let provider = world.instance(None).await;
     let (alias, host) = (format!("alias.{ZONE}"), format!("host.{ZONE}"));
     nsupdate(world.address(), &format!("update add {alias} 60 CNAME other.example.net."));

@@ -12,23 +12,23 @@
 //! # Why not the `cloudflare` crate
 //!
 //! Version 0.14 loses `Retry-After`, does not know the batch endpoint, cannot read a list that holds a CAA record (which the
-//! zones of a CA's customers often do), and brings a second reqwest. Six calls on the reqwest we have do more.
+//! zones of a CA's customers often do), and brings a second reqwest. Six calls of our own do more.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use async_trait::async_trait;
 use dcv_provider::{
     Descriptor, ErrorKind, OptionSpec, ProofKind, ProviderError, Result,
     dns::Dns,
+    http::{Api, Call, Refusal, segment},
     secret::{Secret, hide},
     zone::{Change, DEFAULT_TTL, Record, RecordData, Zone, ZoneEditor, ZoneProvider, longest_suffix, unquote},
 };
 use futures_util::future::try_join_all;
-use reqwest::{Method, StatusCode, Url, header};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
@@ -118,10 +118,11 @@ pub async fn from_config(config: Config, dns: Option<Dns>) -> Result<Cloudflare>
 }
 
 /// Changes zones by batches.
+#[derive(Debug)]
 pub struct Editor {
-    base: Url,
+    api: Api,
+    /// What Cloudflare's words must not show.
     token: SecretString,
-    http: reqwest::Client,
     ttl: u32,
     /// Zones of the configuration; without any, those the token can see.
     fixed: Vec<Zone>,
@@ -129,17 +130,12 @@ pub struct Editor {
 }
 
 /// The zones that are known of, and when they were asked for.
+#[derive(Debug)]
 struct Seen {
     asked: Instant,
     zones: Vec<Zone>,
     /// Whether there are no others. An account may have thousands; then they are asked for by name.
     all: bool,
-}
-
-impl std::fmt::Debug for Editor {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Editor").field("base", &self.base.as_str()).finish_non_exhaustive()
-    }
 }
 
 #[derive(Deserialize)]
@@ -203,25 +199,37 @@ impl Listed {
     }
 }
 
-/// A refusal: the error, and what tells whether there is another way.
-struct Refusal {
-    error: ProviderError,
-    status: Option<StatusCode>,
-    codes: Vec<u64>,
+/// Whether one of these codes was said.
+fn says(refusal: &Refusal, codes: &[u64]) -> bool {
+    let errors = refusal.body["errors"].as_array();
+    errors.is_some_and(|errors| errors.iter().any(|one| one["code"].as_u64().is_some_and(|code| codes.contains(&code))))
 }
 
-impl From<Refusal> for ProviderError {
-    fn from(refusal: Refusal) -> Self {
-        refusal.error
+/// Whether it may be the batch itself that is refused: unknown, or not part of the plan.
+fn is_of_the_batch(refusal: &Refusal) -> bool {
+    let status = [403, 404, 405].into_iter().any(|status| refusal.is(status));
+    status && !says(refusal, &BAD_CREDENTIALS) && !says(refusal, &RACE_LOST)
+}
+
+/// A refusal of the kind that Cloudflare's codes tell, with a way out.
+fn judged(refusal: Refusal) -> Refusal {
+    if matches!(refusal.error.kind, ErrorKind::RateLimited | ErrorKind::Unavailable) {
+        refusal
+    } else if says(&refusal, &RACE_LOST) {
+        refusal.but(ErrorKind::Conflict)
+    } else if refusal.error.kind == ErrorKind::Credentials {
+        refusal.hint("check that the token has Zone/DNS/Edit on the zone")
+    } else if says(&refusal, &BAD_CREDENTIALS) {
+        refusal.but(ErrorKind::Credentials).hint("check the token")
+    } else if refusal.is(404) {
+        refusal.hint("check zones and base_url")
+    } else {
+        refusal
     }
 }
 
-impl Refusal {
-    /// Whether it may be the batch itself that is refused: unknown, or not part of the plan.
-    fn is_of_the_batch(&self) -> bool {
-        matches!(self.status.map(|status| status.as_u16()), Some(403..=405))
-            && !self.codes.iter().any(|code| BAD_CREDENTIALS.contains(code) || RACE_LOST.contains(code))
-    }
+fn path_of(zone: &Zone) -> String {
+    format!("/zones/{}/dns_records", segment(&zone.id))
 }
 
 impl Editor {
@@ -230,20 +238,8 @@ impl Editor {
     /// # Errors
     /// [`ErrorKind::Config`] when the URL or the token is none.
     pub fn new(base_url: &str, token: SecretString) -> Result<Self> {
-        let config = |message: String| ProviderError::new(ErrorKind::Config, message);
-        let base = Url::parse(base_url.trim_end_matches('/'))
-            .map_err(|e| config(format!("base_url: `{base_url}` is not a URL ({e}); Cloudflare's is {BASE_URL}")))?;
-        if header::HeaderValue::from_str(token.expose_secret()).is_err() {
-            return Err(config("token: it has characters that no token has; read it again".to_owned()));
-        }
-        // Only fails when a provider is installed already, which is as good.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let http = reqwest::Client::builder()
-            .timeout(Duration::from_secs(30))
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .map_err(|e| config(e.to_string()))?;
-        Ok(Self { base, token, http, ttl: DEFAULT_TTL, fixed: Vec::new(), seen: Mutex::default() })
+        let api = Api::new(base_url)?.bearer("token", &token)?;
+        Ok(Self { api, token, ttl: DEFAULT_TTL, fixed: Vec::new(), seen: Mutex::default() })
     }
 
     /// Limits it to these zones, given with their ids. They are not looked up, which saves the token a permission.
@@ -254,71 +250,17 @@ impl Editor {
         self
     }
 
-    async fn call<T: DeserializeOwned>(
-        &self,
-        method: Method,
-        path: &str,
-        query: &[(&str, &str)],
-        body: Option<Value>,
-    ) -> Result<Envelope<T>, Refusal> {
-        let mut url = self.base.clone();
-        url.set_path(&format!("{}{path}", self.base.path().trim_end_matches('/')));
-        if !query.is_empty() {
-            url.query_pairs_mut().extend_pairs(query);
+    async fn call<T: DeserializeOwned>(&self, call: Call<'_>) -> Result<Envelope<T>, Refusal> {
+        let answer = call.answer().await.map_err(judged)?;
+        let envelope: Envelope<T> = answer.json()?;
+        if envelope.success {
+            return Ok(envelope);
         }
-        let mut request = self.http.request(method.clone(), url).bearer_auth(self.token.expose_secret());
-        if let Some(body) = body {
-            request = request.json(&body);
-        }
-        let broken = |e: reqwest::Error| {
-            let message = format!("{}: {method} {path}: {}", self.place(), e.without_url());
-            let error = ProviderError::new(ErrorKind::Unavailable, message);
-            Refusal { error, status: None, codes: Vec::new() }
-        };
-        let response = request.send().await.map_err(broken)?;
-        let status = response.status();
-        let wait = response.headers().get(header::RETRY_AFTER).and_then(|v| v.to_str().ok()?.parse().ok());
-        let text = response.bytes().await.map_err(broken)?;
-        if status.is_success() {
-            match serde_json::from_slice::<Envelope<T>>(&text) {
-                Ok(envelope) if envelope.success => return Ok(envelope),
-                Ok(_) => {}
-                Err(e) => {
-                    let message = format!("{}: {method} {path}: the answer is not understood: {e}", self.place());
-                    let error = ProviderError::new(ErrorKind::Unavailable, message);
-                    return Err(Refusal { error, status: Some(status), codes: Vec::new() });
-                }
-            }
-        }
-        Err(self.refusal(&method, path, status, &text, wait))
-    }
-
-    fn refusal(&self, method: &Method, path: &str, status: StatusCode, body: &[u8], wait: Option<u64>) -> Refusal {
-        let errors = serde_json::from_slice(body).map_or_else(|_| Vec::new(), |body: Envelope<Value>| body.errors);
-        let said = if errors.is_empty() {
-            hide(String::from_utf8_lossy(body).into_owned(), [&self.token]).trim().chars().take(200).collect()
-        } else {
-            let each: Vec<String> = errors.iter().map(|e| format!("{} {}", e.code, e.message.trim())).collect();
-            hide(each.join("; "), [&self.token])
-        };
-        let codes: Vec<u64> = errors.iter().map(|e| e.code).collect();
-        let (kind, way_out) = match status.as_u16() {
-            429 => (ErrorKind::RateLimited, ""),
-            500.. => (ErrorKind::Unavailable, ""),
-            _ if codes.iter().any(|code| RACE_LOST.contains(code)) => (ErrorKind::Conflict, ""),
-            401 | 403 => (ErrorKind::Credentials, "; check that the token has Zone/DNS/Edit on the zone"),
-            _ if codes.iter().any(|code| BAD_CREDENTIALS.contains(code)) => {
-                (ErrorKind::Credentials, "; check the token")
-            }
-            404 => (ErrorKind::NotServed, "; check zones and base_url"),
-            _ => (ErrorKind::Rejected, ""),
-        };
-        let mut error =
-            ProviderError::new(kind, format!("{}: {method} {path}: HTTP {status}: {said}{way_out}", self.place()));
-        if let Some(seconds) = wait {
-            error = error.retry_after(Duration::from_secs(seconds));
-        }
-        Refusal { error, status: Some(status), codes }
+        // What is inside counts, whatever the status says.
+        let said: Vec<String> = envelope.errors.iter().map(|e| format!("{} {}", e.code, e.message.trim())).collect();
+        let message = format!("{}: HTTP {} without success: {}", self.place(), answer.status, said.join("; "));
+        let error = ProviderError::new(ErrorKind::Rejected, hide(message, [&self.token]));
+        Err(judged(Refusal { error, status: Some(answer.status), body: Box::new(answer.json()?) }))
     }
 
     /// All pages of a list, or the first when there are more than `most`.
@@ -333,8 +275,8 @@ impl Editor {
         let per_page = per_page.to_string();
         for page in 1.. {
             let number = page.to_string();
-            let paged = [query, &[("page", number.as_str()), ("per_page", per_page.as_str())]].concat();
-            let envelope: Envelope<Vec<T>> = self.call(Method::GET, path, &paged, None).await?;
+            let paged = query.iter().copied().chain([("page", number.as_str()), ("per_page", per_page.as_str())]);
+            let envelope: Envelope<Vec<T>> = self.call(self.api.get(path).query(paged)).await?;
             items.extend(envelope.result.unwrap_or_default());
             let pages = envelope.result_info.map_or(1, |info| info.total_pages);
             if page >= pages {
@@ -349,7 +291,7 @@ impl Editor {
 
     /// What is there at the names and of the types of these records.
     async fn read(&self, zone: &Zone, records: &[&Record]) -> Result<Vec<Listed>> {
-        let path = format!("/zones/{}/dns_records", zone.id);
+        let path = path_of(zone);
         let sets: BTreeSet<(&str, &str)> = records.iter().map(|r| (r.name.as_str(), r.data.rtype())).collect();
         let queries: Vec<Vec<(&str, &str)>> = if sets.len() <= NAMES_ONE_BY_ONE {
             sets.iter().map(|(name, rtype)| vec![("name.exact", *name), ("type", *rtype)]).collect()
@@ -375,16 +317,16 @@ impl Editor {
     }
 
     async fn one_by_one(&self, zone: &Zone, deletes: &[&str], posts: Vec<Value>) -> Result<()> {
-        let path = format!("/zones/{}/dns_records", zone.id);
+        let path = path_of(zone);
         for id in deletes {
-            match self.call::<Value>(Method::DELETE, &format!("{path}/{id}"), &[], None).await {
+            match self.call::<Value>(self.api.delete(&format!("{path}/{}", segment(id)))).await {
                 // Somebody else has deleted it.
-                Err(refusal) if refusal.codes.contains(&81044) => {}
+                Err(refusal) if says(&refusal, &[81044]) => {}
                 other => drop(other?),
             }
         }
         for post in posts {
-            self.call::<Value>(Method::POST, &path, &[], Some(post)).await?;
+            self.call::<Value>(self.api.post(&path).json(&post)).await?;
         }
         Ok(())
     }
@@ -418,8 +360,7 @@ impl ZoneEditor for Editor {
     }
 
     fn place(&self) -> String {
-        let host = self.base.host_str().unwrap_or_default();
-        self.base.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+        self.api.place()
     }
 
     fn max_changes(&self) -> usize {
@@ -454,8 +395,8 @@ impl ZoneEditor for Editor {
 
     /// That the token can read the zone's records. Whether it may write them Cloudflare tells only who writes.
     async fn check(&self, zone: &Zone, _: &[Record]) -> Result<()> {
-        let path = format!("/zones/{}/dns_records", zone.id);
-        self.call::<Value>(Method::GET, &path, &[("per_page", "5")], None).await?;
+        let path = path_of(zone);
+        self.call::<Value>(self.api.get(&path).query([("per_page", "5")])).await?;
         Ok(())
     }
 
@@ -485,10 +426,10 @@ impl ZoneEditor for Editor {
             return Ok(());
         }
         let ids: Vec<Value> = deletes.iter().map(|id| json!({ "id": id })).collect();
-        let path = format!("/zones/{}/dns_records/batch", zone.id);
+        let path = format!("{}/batch", path_of(zone));
         let batch = json!({ "deletes": ids, "posts": posts });
-        match self.call::<Value>(Method::POST, &path, &[], Some(batch)).await {
-            Err(refusal) if refusal.is_of_the_batch() => {
+        match self.call::<Value>(self.api.post(&path).json(&batch)).await {
+            Err(refusal) if is_of_the_batch(&refusal) => {
                 tracing::debug!(zone = zone.apex, error = %refusal.error, "no batch; record by record");
                 self.one_by_one(zone, &deletes, posts).await
             }

@@ -45,6 +45,8 @@ struct Account {
     no_batch: Option<u16>,
     /// How many more requests are answered 429.
     limited: usize,
+    /// What the next request is refused with, and a status that says it is not.
+    refused: Option<(u64, String)>,
     /// Somebody else, with the same proof, between our look and our batch.
     rival: Option<Value>,
     /// Method, path and query of everything asked.
@@ -185,6 +187,9 @@ async fn answer(State(account): State<Arc<Mutex<Account>>>, request: Request) ->
         let mut response = failed((429, 971, "Please wait and consider throttling your request speed".to_owned()));
         response.headers_mut().insert(header::RETRY_AFTER, "7".parse().expect("a header"));
         return response;
+    }
+    if let Some((code, message)) = account.refused.take() {
+        return failed((200, code, message));
     }
     let pairs: Vec<(String, String)> = parts
         .uri
@@ -372,6 +377,25 @@ async fn a_wrong_token_is_found_before_anything_is_written() {
     let text = error.to_string();
     assert!(text.contains("403") && text.contains("10000 Authentication error"), "{text}");
     assert!(!text.contains("planted"), "{text}");
+}
+
+#[tokio::test]
+async fn a_refusal_counts_whatever_its_status() {
+    let fake = Fake::start().await;
+    for (code, kind) in [(1004, ErrorKind::Rejected), (6111, ErrorKind::Credentials)] {
+        fake.account().refused = Some((code, format!("Invalid format for {TOKEN}")));
+        let error = fake.instance().preflight(&hundred()[..1]).await.expect_err("no success");
+        assert_eq!(error.kind, kind, "{error}");
+        let text = error.to_string();
+        assert!(text.contains(&format!("{code} Invalid format for [hidden]")), "{text}");
+    }
+    // One that a race has lost is made again.
+    fake.account().refused = Some((81058, "An identical record already exists.".to_owned()));
+    let config = json!({ "token": TOKEN, "base_url": fake.url, "zones": { ZONE: ZONE_ID } });
+    let provider =
+        from_config(serde_json::from_value(config).expect("a configuration"), None).await.expect("it builds");
+    provider.present(&hundred()[..1]).await.expect("it is made again");
+    assert_eq!(fake.account().records.len(), 1);
 }
 
 #[tokio::test]
