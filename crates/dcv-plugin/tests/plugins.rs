@@ -30,7 +30,7 @@ fn c_plugin(dir: &Path, define: Option<&str>) -> PathBuf {
 fn rust_plugin() -> PathBuf {
     let dir = std::env::current_exe().expect("our own path");
     let dir = dir.parent().and_then(Path::parent).expect("target/PROFILE");
-    let status = Command::new(env!("CARGO"))
+    let status = dcv_tests::unmarked(&mut Command::new(env!("CARGO")))
         .args(["build", "--quiet", "--offline", "-p", "dcv-example-plugin", "--target-dir"])
         .arg(dir.parent().expect("target"))
         .current_dir(ROOT)

@@ -30,7 +30,7 @@ fn webroot_plugin() -> PathBuf {
     let program = Path::new(env!("CARGO_BIN_EXE_dcv"));
     let profile = program.parent().expect("target/PROFILE");
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--quiet", "--offline", "-p", "dcv-example-plugin", "--target-dir"]);
+    dcv_tests::unmarked(&mut cargo).args(["build", "--quiet", "--offline", "-p", "dcv-example-plugin", "--target-dir"]);
     assert!(cargo.arg(profile.parent().expect("target")).current_dir(ROOT).status().expect("cargo runs").success());
     profile.join("libdcv_example_plugin.so")
 }
