@@ -237,15 +237,21 @@ async fn what_is_there_is_not_sent_again() {
 
 #[tokio::test]
 async fn a_record_that_another_has_added_just_now_is_no_failure_and_any_other_refusal_is() {
+    let another: fn(&mut Vec<Listed>) = |records| {
+        let data = "\"one\"".to_owned();
+        records.push(Listed { id: "x".to_owned(), name: A.to_owned(), rtype: "TXT".to_owned(), data });
+    };
     for kind in [ErrorKind::Conflict, ErrorKind::Rejected] {
         let host = Ids::default();
-        let another: fn(&mut Vec<Listed>) = |records| {
-            let data = "\"one\"".to_owned();
-            records.push(Listed { id: "x".to_owned(), name: A.to_owned(), rtype: "TXT".to_owned(), data });
-        };
         host.server().turns.push(("add a.example.com", another, Some(kind)));
         change_by_id(&host, &zone(), &adding(&[txt(A, "one")])).await.expect("it is there");
     }
+    // A host that is down is not asked what it has: whoever calls again finds out.
+    let host = Ids::default();
+    host.server().turns.push(("add a.example.com", another, Some(ErrorKind::Unavailable)));
+    change_by_id(&host, &zone(), &adding(&[txt(A, "one")])).await.expect_err("its state is unknown");
+    change_by_id(&host, &zone(), &adding(&[txt(A, "one")])).await.expect("it is there");
+    assert_eq!(host.server().requests.len(), 1);
     for kind in [ErrorKind::Conflict, ErrorKind::Rejected, ErrorKind::Unavailable] {
         let host = Ids::default();
         host.server().turns.push(("add b.example.com", |_| {}, Some(kind)));

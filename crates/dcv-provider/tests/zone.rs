@@ -70,6 +70,9 @@ impl ZoneEditor for Host {
 
     async fn find_zone(&self, name: &str) -> Result<Option<Zone>> {
         self.note(format!("find {name}"));
+        if name.starts_with("locked.") {
+            return Err(ProviderError::new(ErrorKind::Credentials, "a wrong key"));
+        }
         Ok(longest_suffix(&[zone("example.com"), zone("example.net")], name).cloned())
     }
 
@@ -202,6 +205,14 @@ async fn names_without_a_zone_are_told_together_and_nothing_is_written() {
     let alias = Proof::Cname { name: "a.example.com".to_owned(), target: "t.example.net".to_owned() };
     assert_eq!(provider.present(&[alias]).await.expect_err("texts only").kind, ErrorKind::Unsupported);
     assert!(provider.editor().calls().iter().all(|call| call.starts_with("find")));
+}
+
+#[tokio::test]
+async fn what_concerns_the_host_as_a_whole_is_told_alone() {
+    let provider = ZoneProvider::new(Host::default(), None);
+    let proofs = [proof("x.example.org", "1"), proof("locked.example.com", "2"), proof("y.example.org", "3")];
+    let error = provider.present(&proofs).await.expect_err("a wrong key");
+    assert_eq!((error.kind, error.to_string().as_str()), (ErrorKind::Credentials, "a wrong key"));
 }
 
 #[tokio::test]
