@@ -13,7 +13,7 @@ use std::{
 use certcentral::Budget;
 use certcentral_sandbox::{Config, account::Approval};
 use dcv_core::{
-    Dcv, Outcome, Request, Settings,
+    Dcv, Outcome, Output, Request, Settings,
     journal::Which,
     key::{KeyKind, PrivateKey},
     name::DnsName,
@@ -155,6 +155,7 @@ pub async fn place_waiting(task: &Path) {
         let names = vec![DnsName::parse(&name).expect("a name")];
         let mut request = Request::new("ssl_basic", ORGANIZATION, names, &key).expect("a good request");
         request.label = Some(format!("c{n}"));
+        request.output = Some(Output { dir: task.journal.with_file_name(format!("c{n}")), pending_key: None });
         let (dcv, places) = (dcv.clone(), Arc::clone(&places));
         all.spawn(async move {
             let _place = places.acquire().await;
