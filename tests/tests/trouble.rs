@@ -1,17 +1,20 @@
 //! What goes wrong on the way: answers that are lost, gateways, limits, approvals, organizations that are not validated, and
 //! what is canceled.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
+use async_trait::async_trait;
 use certcentral_sandbox::account::Approval;
 use dcv_core::{
     Actor, Error, Outcome, Request, RunId, Waiting,
-    journal::Which,
+    journal::{Journal, JournalError, Lease, MemoryJournal, Stamped, Which},
     key::{KeyKind, PrivateKey},
     name::DnsName,
+    state::Entry,
 };
 use dcv_tests::world::{API_KEY, ORGANIZATION, World, impatient};
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 const ZONE: &str = "trouble-example.com";
 /// An organization of the sandbox that is not validated.
@@ -242,4 +245,70 @@ async fn a_domain_that_nobody_serves_is_an_error_unless_it_is_validated() {
     issued(dcv.issue(request(ORGANIZATION)).await);
     issued(nobody.issue(request(ORGANIZATION)).await);
     assert_eq!(world.sandbox.orders(), 2);
+}
+
+/// Says when a run is about to be begun, and takes its time then.
+struct Slow {
+    journal: MemoryJournal,
+    begins: Notify,
+}
+
+#[async_trait]
+impl Journal for Slow {
+    async fn begin(&self, run: &RunId, first: &Entry) -> Result<Lease, JournalError> {
+        self.begins.notify_one();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        self.journal.begin(run, first).await
+    }
+    async fn claim(&self, run: &RunId) -> Result<Lease, JournalError> {
+        self.journal.claim(run).await
+    }
+    async fn append(&self, lease: &Lease, entry: &Entry) -> Result<(), JournalError> {
+        self.journal.append(lease, entry).await
+    }
+    async fn read(&self, run: &RunId) -> Result<Vec<Stamped>, JournalError> {
+        self.journal.read(run).await
+    }
+    async fn runs(&self, which: Which) -> Result<Vec<RunId>, JournalError> {
+        self.journal.runs(which).await
+    }
+    async fn runs_of(&self, label: &str, most: usize) -> Result<Vec<RunId>, JournalError> {
+        self.journal.runs_of(label, most).await
+    }
+}
+
+/// Who stops a program while it begins a run has to know whether the run is there: its key must stay, or go.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_is_given_up_while_it_begins_is_known_afterwards() {
+    let world = World::start(&[ZONE]).await;
+    let journal = Arc::new(Slow { journal: MemoryJournal::default(), begins: Notify::new() });
+    let dcv = world.address().dcv_with(Arc::clone(&journal) as Arc<dyn Journal>).await;
+    let run = RunId::new(jiff::Timestamp::now());
+    tokio::select! {
+        outcome = dcv.issue_as(run.clone(), request(ORGANIZATION)) => panic!("not stopped: {outcome:?}"),
+        () = journal.begins.notified() => {}
+    }
+    dcv.settled().await;
+    assert!(journal.read(&run).await.is_ok(), "it is begun, and the journal says so");
+    issued(dcv.resume(&run).await);
+    assert_eq!(orders_sent(&world), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_cannot_be_stored_leaves_no_record_behind() {
+    let world = World::start(&[ZONE]).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let in_the_way = folder.path().join("out");
+    std::fs::write(&in_the_way, "a file where the folder is to be").expect("a file");
+    let dcv = world.address().dcv_at(&folder.path().join("journal.sqlite")).await;
+    let mut request = request(ORGANIZATION);
+    request.output = Some(dcv_core::Output { dir: in_the_way.join("www"), pending_key: None });
+    let run = RunId::new(jiff::Timestamp::now());
+    let failed = dcv.issue_as(run.clone(), request).await.expect_err("it cannot be stored");
+    assert!(matches!(failed, Error::File { .. }), "{failed}");
+    assert_eq!(world.dns.records(), Vec::<String>::new());
+    std::fs::remove_file(&in_the_way).expect("removed");
+    issued(dcv.resume(&run).await);
+    assert!(in_the_way.join("www/fullchain.pem").exists());
+    assert_eq!(orders_sent(&world), 1);
 }

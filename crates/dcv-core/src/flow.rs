@@ -12,7 +12,10 @@ use futures_util::future;
 use jiff::Timestamp;
 use rand::Rng;
 use serde::Serialize;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::{
+    sync::RwLock,
+    time::{Instant, sleep, timeout},
+};
 use tracing::Instrument as _;
 
 use crate::{
@@ -92,6 +95,8 @@ struct Inner {
     observer: Observer,
     meter: Meter,
     follower: Follower,
+    /// Read by whoever is beginning a run.
+    beginning: Arc<RwLock<()>>,
 }
 
 /// Puts a [`Dcv`] together.
@@ -196,6 +201,7 @@ impl DcvBuilder {
                 observer: self.observer,
                 meter: self.meter,
                 follower,
+                beginning: Arc::default(),
             }),
         })
     }
@@ -373,13 +379,20 @@ impl Dcv {
         let span = span_of_run(&id);
         let plan = self.plan(&request).instrument(span.clone()).await?;
         let entry = Entry::Planned { request: Box::new(request) };
-        let lease = self.inner.journal.begin(&id, &entry).await?;
+        let lease = self.inner.begin(&id, &entry).await?;
         let run = Run::fold(id, &[Stamped { at: Timestamp::now(), entry }]).expect("begins with Planned");
         let worker = Worker::new(&self.inner, lease, run, span);
         worker.started(false);
         let places = plan.places.iter().map(|p| format!("{} in {}", p.target, p.within)).collect();
         worker.tell(&Event::Checked { places });
         Box::pin(self.carry_out(worker)).await?.outcome()
+    }
+
+    /// Waits until the journal tells what there is, after calls that were dropped before their end: what they were writing is written, and
+    /// others can have what they held.
+    pub async fn settled(&self) {
+        drop(self.inner.beginning.write().await);
+        self.inner.journal.settle().await;
     }
 
     /// Continues a run where an earlier process left it, whatever happened to that.
@@ -449,6 +462,26 @@ impl Dcv {
 }
 
 impl Inner {
+    /// Begins a run. Who stops waiting for it does not stop it, for then nobody would know whether there is one; see
+    /// [`Dcv::settled`].
+    async fn begin(&self, id: &RunId, first: &Entry) -> Result<Lease> {
+        let (journal, id, first) = (Arc::clone(&self.journal), id.clone(), first.clone());
+        let beginning = Arc::clone(&self.beginning).read_owned().await;
+        let begun = tokio::spawn(async move {
+            let lease = journal.begin(&id, &first).await;
+            drop(beginning);
+            lease
+        });
+        match begun.await {
+            Ok(lease) => Ok(lease?),
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(error) => {
+                Err(crate::journal::JournalError::Store { place: "of the run".to_owned(), message: error.to_string() }
+                    .into())
+            }
+        }
+    }
+
     /// Calls every provider concerned, all at once, each with its own proofs. The first failure is returned after all have answered.
     async fn each_provider(&self, proofs: &[Proof], verb: Verb) -> Result<Vec<(Route, Vec<Place>)>> {
         let groups = self.router.group(proofs)?;

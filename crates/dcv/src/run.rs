@@ -12,6 +12,7 @@ use dcv_core::{
 };
 use dcv_provider::{Proof, dns::Dns};
 use futures_util::future::join_all;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -114,17 +115,19 @@ pub(crate) async fn carry_out(
     let _listener = listen(config, &dcv).await?;
     prepared.write_key()?;
     let undo = prepared.undo();
-    let result = interruptible(dcv.issue(prepared.request)).await;
-    journal.settle().await;
+    let run = RunId::new(Timestamp::now());
+    let result = interruptible(dcv.issue_as(run.clone(), prepared.request)).await;
+    dcv.settled().await;
     progress.end();
-    let Some(run) = progress.run() else {
-        // Nothing was begun, so nobody will ever want the key.
+    // The journal knows, also of a run whose begin was interrupted.
+    if let Err(JournalError::Unknown(_)) = journal.read(&run).await {
+        // Nobody will ever want the key.
         undo();
         return match result {
             Some(Err(error)) => Err(error.into()),
             _ => Err(Failure::new(Code::Interrupted, "nothing was ordered")),
         };
-    };
+    }
     let code = conclude(&dcv, screen, &run, result).await?;
     if let Some(order) = find(&dcv, &run).await.and_then(|run| run.order_id) {
         offer(&order.to_string());

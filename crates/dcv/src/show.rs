@@ -162,11 +162,7 @@ impl Screen {
     /// A listener for the events of runs. With `several`, each line says whose it is.
     pub(crate) fn progress(self, several: bool) -> Progress {
         let live = (self.live && !several).then(Live::new);
-        Progress {
-            screen: self,
-            several,
-            shared: Arc::new(Mutex::new(Shared { run: None, board: Board::default(), live })),
-        }
+        Progress { screen: self, several, shared: Arc::new(Mutex::new(Shared { board: Board::default(), live })) }
     }
 }
 
@@ -231,7 +227,6 @@ pub(crate) struct Progress {
 }
 
 struct Shared {
-    run: Option<RunId>,
     board: Board,
     live: Option<Live>,
 }
@@ -240,11 +235,6 @@ impl Progress {
     pub(crate) fn observer(&self) -> Observer {
         let listener = self.clone();
         Arc::new(move |run, event| listener.tell(run, event))
-    }
-
-    /// The run that has begun, if one has.
-    pub(crate) fn run(&self) -> Option<RunId> {
-        self.lock().run.clone()
     }
 
     /// Leaves the lines as they are and gives the terminal back.
@@ -260,7 +250,6 @@ impl Progress {
 
     fn tell(&self, run: &RunId, event: &Event) {
         let mut shared = self.lock();
-        shared.run = Some(run.clone());
         if self.screen.json {
             let mut json = serde_json::to_value(event).unwrap_or_default();
             if let Value::Object(fields) = &mut json {

@@ -3,7 +3,10 @@
 mod bench;
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -217,6 +220,35 @@ async fn a_zone_that_fails_holds_nothing_else_up() {
     assert_eq!(ran.code, 0, "{}", ran.all());
     check_files(&bench.path("a"), &bench.sandbox.root_pem(), &["a.example.org"]);
     assert_eq!((bench.sandbox.orders(), bench.server.records()), (2, Vec::new()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ca_that_is_down_is_waited_for() {
+    let bench = Bench::start().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let (ca, front) = (bench.sandbox.address(), listener.local_addr().expect("it has one"));
+    let refused = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&refused);
+    tokio::spawn(async move {
+        loop {
+            let Ok((mut client, _)) = listener.accept().await else { return };
+            // Down at first: each connection ends as soon as it is there.
+            if count.fetch_add(1, Ordering::SeqCst) < 7 {
+                continue;
+            }
+            tokio::spawn(async move {
+                let mut server = TcpStream::connect(ca).await.expect("the CA");
+                let _ = copy_bidirectional(&mut client, &mut server).await;
+            });
+        }
+    });
+    let text = bench.configuration().replace(&ca.to_string(), &front.to_string());
+    let inventory = "[certificate.shop]\nnames = [\"shop.example.com\"]\nout = \"shop\"\n[keep]\ninterval = \"1s\"\n";
+    bench.write("dcv.toml", &format!("{text}{inventory}"));
+    let _keeper = bench.start_until("--json run", "\"result\":\"done\"").await;
+    assert!(refused.load(Ordering::SeqCst) > 7, "a pass has failed, and the next one has not");
+    check_files(&bench.path("shop"), &bench.sandbox.root_pem(), &["shop.example.com"]);
+    assert_eq!((bench.sandbox.orders(), bench.server.records()), (1, Vec::new()));
 }
 
 // ---- several keepers, one journal

@@ -65,6 +65,9 @@ api_key = { file = "/etc/dcv/powerdns.key" }
 /// After a write, up to this many record sets are asked for one by one; beyond that the zone is read at once.
 const SETS_ONE_BY_ONE: usize = 4;
 
+/// How long a server is left alone that could not cope with several writes at once, in milliseconds.
+const PAUSES: [u64; 5] = [10, 40, 160, 320, 640];
+
 /// The configuration.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -113,6 +116,8 @@ pub struct Editor {
     fixed: Vec<Zone>,
     /// The server's zones.
     listed: ZoneList,
+    /// Held by whoever writes again after the server could not cope with several at once.
+    turn: tokio::sync::Mutex<()>,
 }
 
 impl std::fmt::Debug for Editor {
@@ -192,7 +197,16 @@ impl Editor {
             .build()
             .map_err(|e| config(e.to_string()))?;
         let (server_id, ttl) = ("localhost".to_owned(), DEFAULT_TTL);
-        Ok(Self { base, key: api_key, http, server_id, ttl, fixed: Vec::new(), listed: ZoneList::default() })
+        Ok(Self {
+            base,
+            key: api_key,
+            http,
+            server_id,
+            ttl,
+            fixed: Vec::new(),
+            listed: ZoneList::default(),
+            turn: tokio::sync::Mutex::default(),
+        })
     }
 
     async fn call(
@@ -229,6 +243,26 @@ impl Editor {
             return Ok(text);
         }
         Err(self.refusal(&method, path, status, &text, wait))
+    }
+
+    /// Writes record sets. A server whose zones are in SQLite answers 500 where several are written at the same moment, and says no more;
+    /// then we write one after the other, with pauses for whoever else does.
+    async fn write(&self, zone: &Zone, sets: &serde_json::Value) -> Result<()> {
+        let path = format!("/{}", zone.id);
+        let mut result = self.call(Method::PATCH, &path, &[], Some(sets.clone())).await;
+        let mut pauses = PAUSES.into_iter();
+        let mut turn = None;
+        while let Err(error) = &result
+            && error.message.contains(": HTTP 500 ")
+            && let Some(pause) = pauses.next()
+        {
+            if turn.is_none() {
+                turn = Some(self.turn.lock().await);
+            }
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+            result = self.call(Method::PATCH, &path, &[], Some(sets.clone())).await;
+        }
+        result.map(drop)
     }
 
     fn refusal(
@@ -369,8 +403,7 @@ impl ZoneEditor for Editor {
         if replacements.is_empty() {
             return Ok(());
         }
-        let path = format!("/{}", zone.id);
-        self.call(Method::PATCH, &path, &[], Some(serde_json::json!({ "rrsets": replacements }))).await?;
+        self.write(zone, &serde_json::json!({ "rrsets": replacements })).await?;
         // Whoever read before this write and writes after it puts the old set back.
         let now = self.read_back(zone, &keys).await?;
         let done = sets.iter().all(|(key, (add, remove))| holds(now.get(key), add, remove));

@@ -40,6 +40,28 @@ async fn a_hundred_names_are_one_patch_and_presenting_again_is_none() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn ten_zones_are_written_by_a_server_that_copes_with_one_at_a_time() {
+    let zones: Vec<String> = (0..10).map(|n| format!("many{n}-example.com")).collect();
+    let server = PowerDns::start(&zones.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    let provider = provider(server.api());
+    let proofs: Vec<Proof> = (0..100).map(|n| txt(&format!("n{n}.{}", zones[n % 10]), "v")).collect();
+    let there = async || {
+        let mut values = 0;
+        for n in 0..100 {
+            let set = server.record_set(&zones[n % 10], &format!("n{n}.{}", zones[n % 10]), "TXT").await;
+            values += set["records"].as_array().map_or(0, Vec::len);
+        }
+        values
+    };
+    for _ in 0..3 {
+        provider.present(&proofs).await.expect("presented by one call");
+        assert_eq!(there().await, 100);
+        provider.retract(&proofs).await.expect("retracted by one call");
+        assert_eq!(there().await, 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn ttl_comments_and_disabled_values_of_others_stay() {
     let server = PowerDns::start(&[ZONE]).await;
     let set = serde_json::json!({

@@ -45,7 +45,7 @@ use hickory_proto::{
 };
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
-use tokio::time::timeout;
+use tokio::{sync::Semaphore, time::timeout};
 
 /// What this provider is.
 pub const DESCRIPTOR: Descriptor = Descriptor {
@@ -103,6 +103,9 @@ const FUDGE: u16 = 300;
 const TTL_PATIENCE: Duration = Duration::from_secs(2);
 /// How many TTLs are asked for at a time.
 const QUESTIONS_AT_ONCE: usize = 64;
+
+/// Connections to a server at the same time. BIND takes 150 from all its clients together and lets the others wait until they give up.
+const CONNECTIONS: usize = 32;
 
 /// The configuration.
 #[derive(Clone, Debug, Deserialize)]
@@ -234,6 +237,7 @@ impl Builder {
             deadline: self.deadline,
             clock: self.clock,
             questions: Dns::new(Vec::new()).with_deadline(self.deadline),
+            connections: Semaphore::new(CONNECTIONS),
         };
         Ok(ZoneProvider::new(editor, self.dns))
     }
@@ -299,6 +303,7 @@ pub struct Editor {
     clock: fn() -> SystemTime,
     /// Asks the server itself, a bounded number of questions at a time.
     questions: Dns,
+    connections: Semaphore,
 }
 
 impl std::fmt::Debug for Editor {
@@ -336,6 +341,8 @@ impl Editor {
     /// come without one when the key itself is the trouble (RFC 8945 section 5.3.2). Also returns whether the answer was
     /// signed.
     async fn send(&self, mut message: Message) -> Result<(Message, bool)> {
+        // Before it is signed: a signature is good for minutes only. The semaphore is never closed.
+        let _connection = self.connections.acquire().await;
         let verifier = match &self.signer {
             Some(signer) => {
                 let now = (self.clock)().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();

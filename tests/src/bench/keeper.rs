@@ -33,8 +33,8 @@ use crate::{
     world::{API_KEY, ORGANIZATION},
 };
 
-/// How long it is watched while nothing happens: four ticks.
-const WATCHED: Duration = Duration::from_secs(60);
+/// How long it is watched while nothing happens: three ticks.
+const WATCHED: Duration = Duration::from_secs(45);
 /// How many clock ticks of the kernel are a second, as on every Linux that runs here.
 const TICKS: f64 = 100.0;
 
@@ -107,7 +107,7 @@ pub async fn kept(count: usize) -> Kept {
     let keeper = Running::start(&job, None);
     let start = started(before).await;
     let calls_to_start = sandbox.requests_seen().len() - before;
-    tokio::time::sleep(Duration::from_secs(20)).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
     let (cpu, calls, began) = (keeper.cpu(), sandbox.requests_seen().len(), Instant::now());
     tokio::time::sleep(WATCHED).await;
     let idle_cpu = (keeper.cpu() - cpu) / TICKS / began.elapsed().as_secs_f64();

@@ -220,6 +220,43 @@ async fn plugin_calls() -> PluginCall {
     PluginCall { calls: CALLS, loaded, isolated }
 }
 
+/// Measures the whole runs on this host with so many zones anew, and puts them in the place of the last ones.
+///
+/// # Panics
+/// When there are no figures yet, or a server or a tool is missing.
+pub async fn measure_again(host: HostKind, zones: usize) {
+    let mut all = figures().expect("figures; tests/bench measures them");
+    let peers = all.peers.as_mut().expect("figures beside others; tests/bench measures them");
+    let share = allowance().mul_f64(0.2);
+    let extent = Extent {
+        names: vec![1, 10, 100, 250],
+        rounds: 3,
+        patience: share / 2,
+        once_from: Duration::from_secs(6),
+        until: Instant::now() + share,
+    };
+    let rows = run::side_by_side(host, zones, &extent, tell).await;
+    let same = |row: &Row| row.host == host && row.zones == zones;
+    let at = peers.rows.iter().position(same).unwrap_or(peers.rows.len());
+    peers.rows.retain(|row| !same(row));
+    peers.rows.splice(at..at, rows);
+    write(&all);
+}
+
+/// Stops our own runs anew, and puts what was left in the place of the last.
+///
+/// # Panics
+/// As [`measure_again`].
+pub async fn stop_again() {
+    let mut all = figures().expect("figures; tests/bench measures them");
+    let peers = all.peers.as_mut().expect("figures beside others; tests/bench measures them");
+    let ours: Vec<_> = run::clients().filter(|peer| peer.name == "dcv").collect();
+    let kills = run::kills(&ours, 30, allowance().mul_f64(0.2), tell).await;
+    peers.kills.retain(|one| one.tool != "dcv");
+    peers.kills.splice(0..0, kills);
+    write(&all);
+}
+
 async fn measure_peers(mode: Mode) -> Peers {
     let made = Made::begin();
     let (names, rounds, time, once_from) = if mode == Mode::Quick {
@@ -260,7 +297,7 @@ async fn measure_curves() -> Curves {
     let orders = curve(&[1, 10, 100, 1000, 10_000], |count| curves::orders(count, Limits::Off)).await;
     let orders_limited = curve(&[1, 10, 25, 100, 250], |count| curves::orders(count, Limits::On)).await;
     let mut kept = Vec::new();
-    for count in [100, 1000, 10_000] {
+    for count in [1000, 10_000] {
         kept.push(keeper::kept(count).await);
         tell(&kept.last());
     }

@@ -4,7 +4,10 @@
 
 use std::path::Path;
 
-use dcv_tests::bench::{self, Mode, curves, keeper, world};
+use dcv_tests::bench::{
+    self, Mode, curves, keeper,
+    world::{self, HostKind},
+};
 
 #[tokio::main]
 async fn main() {
@@ -18,9 +21,12 @@ async fn main() {
         ["pages"] => bench::write(&bench::figures().expect("figures; tests/bench measures them")),
         ["orders", file] => curves::place_orders(Path::new(file)).await,
         ["waiting", file] => keeper::place_waiting(Path::new(file)).await,
+        ["again", "stopped"] => bench::stop_again().await,
+        ["again", "bind", zones] => bench::measure_again(HostKind::Bind, zones.parse().expect("a count")).await,
+        ["again", "powerdns", zones] => bench::measure_again(HostKind::PowerDns, zones.parse().expect("a count")).await,
         ["keeper", count] => println!("{:#?}", keeper::kept(count.parse().expect("a count")).await),
         _ => {
-            eprintln!("tests/bench [quick|curves|keeper N]");
+            eprintln!("tests/bench [quick|curves|keeper N|again bind|powerdns ZONES|again stopped]");
             std::process::exit(2);
         }
     }

@@ -128,8 +128,26 @@ impl<'a> Worker<'a> {
             let step = state::next(&self.run, Timestamp::now(), self.tidying);
             tracing::debug!(?step, "next step");
             let Some(span) = span_of(&step) else { return self.finish() };
-            if let Progress::Blocked(waiting) = self.step(step).instrument(span).await? {
-                return Ok(Finished::Waiting(waiting));
+            match self.step(step).instrument(span).await {
+                Ok(Progress::Made) => {}
+                Ok(Progress::Blocked(waiting)) => return Ok(Finished::Waiting(waiting)),
+                Err(error) => {
+                    self.take_back(&error).await;
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    /// Where a certificate is issued and cannot be fetched or stored, its proofs are of no use any more, and would stay for as long as it
+    /// takes to mend the cause. Whoever may not write to the journal does nothing.
+    async fn take_back(&mut self, error: &Error) {
+        let issued = self.run.certificate_id.is_some() || self.run.chain.is_some();
+        let shown: Vec<Proof> = self.run.shown.iter().cloned().collect();
+        if issued && !shown.is_empty() && self.tidying == Tidying::Possible && !matches!(error, Error::Journal(_)) {
+            // What fails here is tried again by whoever goes on; the error that is told is the first.
+            if let Err(error) = self.retract(shown).await {
+                tracing::warn!(%error, "proofs stay");
             }
         }
     }
