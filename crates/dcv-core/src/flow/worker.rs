@@ -202,10 +202,7 @@ impl<'a> Worker<'a> {
         match sent {
             Ok(placed) => self.placed(placed).await,
             Err(error) if error.outcome_unknown() => {
-                let patience = self.dcv.settings.lookup_patience.as_secs();
-                let looking =
-                    format!("looking for up to {patience} s whether the order got through; none is placed meanwhile");
-                self.tell(&Event::Trouble { message: format!("{error}; {looking}") });
+                self.tell(&Event::Trouble { message: error.to_string() });
                 Ok(Progress::Made)
             }
             Err(error) => {
@@ -263,7 +260,13 @@ impl<'a> Worker<'a> {
     /// where it is seen to be wrong.
     pub(super) async fn find(&mut self) -> Result<Progress> {
         let since = self.run.placing_since.unwrap_or(self.run.began);
-        let until = Instant::now() + self.dcv.settings.lookup_patience;
+        let patience = self.dcv.settings.lookup_patience;
+        let until = Instant::now() + patience;
+        let message = format!(
+            "it is not known whether the order got through; looking for up to {} s, and none is placed meanwhile",
+            patience.as_secs()
+        );
+        self.tell(&Event::Trouble { message });
         let mut pause = Duration::from_millis(500);
         let found = loop {
             let last = Instant::now() >= until;
