@@ -121,20 +121,29 @@ impl Browser {
         self.all(css).await.into_iter().next().unwrap_or_else(|| panic!("nothing is `{css}`"))
     }
 
+    /// Does something with the first element of a selector. A page that refreshes itself may have put another in its place meanwhile.
+    async fn act(&self, css: &str, method: reqwest::Method, act: &str, body: Option<Value>) -> Value {
+        loop {
+            let element = self.one(css).await;
+            match self.send(method.clone(), &format!("/element/{element}/{act}"), body.clone()).await {
+                Ok(value) => return value,
+                Err(error) if error["error"] == "stale element reference" => {}
+                Err(error) => panic!("{css}: {act}: {error}"),
+            }
+        }
+    }
+
     /// The text of the first element of a selector, as it is seen.
     pub async fn text(&self, css: &str) -> String {
-        let element = self.one(css).await;
-        self.get(&format!("/element/{element}/text")).await.as_str().expect("text").to_owned()
+        self.act(css, reqwest::Method::GET, "text", None).await.as_str().expect("text").to_owned()
     }
 
     pub async fn click(&self, css: &str) {
-        let element = self.one(css).await;
-        self.post(&format!("/element/{element}/click"), json!({})).await;
+        self.act(css, reqwest::Method::POST, "click", Some(json!({}))).await;
     }
 
     pub async fn fill(&self, css: &str, text: &str) {
-        let element = self.one(css).await;
-        self.post(&format!("/element/{element}/value"), json!({ "text": text })).await;
+        self.act(css, reqwest::Method::POST, "value", Some(json!({ "text": text }))).await;
     }
 
     /// What a function body returns in the page.
