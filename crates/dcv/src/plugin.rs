@@ -56,16 +56,16 @@ fn octets(path: &Path) -> Result<Vec<u8>> {
 }
 
 /// Loads a plugin to see what it says it is, without opening it.
-async fn describe(path: &Path) -> Result<(Isolated, String)> {
-    let sha256 = host::sha256(&octets(path)?);
+async fn describe(path: &Path) -> Result<Isolated> {
     let mut host = host_of(path)?;
     host.push("--describe".into());
     let opened = Isolated::start(host, Value::Null).await;
-    Ok((opened.map_err(|error| Failure::new(Code::Usage, error.to_string()))?, sha256))
+    opened.map_err(|error| Failure::new(Code::Usage, error.to_string()))
 }
 
 async fn check(screen: Screen, path: &Path, config: Option<&str>) -> Result<Code> {
-    let (described, sha256) = describe(path).await?;
+    let sha256 = host::sha256(&octets(path)?);
+    let described = describe(path).await?;
     if let Some(config) = config {
         open(path, config).await?;
     }
@@ -152,7 +152,7 @@ async fn look(path: PathBuf, label: Option<String>, pinned: Option<String>) -> L
         Ok(sum) if trust == Trust::OtherPinned => {
             Err(Failure::usage("sha256", format!("the file's is {sum}; it was not loaded")))
         }
-        Ok(_) => describe(&path).await.map(|(described, _)| described),
+        Ok(_) => describe(&path).await,
         Err(failure) => Err(failure.clone()),
     };
     Listed { path, label, trust, sha256: sum.ok(), found }

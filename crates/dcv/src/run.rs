@@ -1,6 +1,6 @@
 //! `dcv issue`, `resume`, `cancel` and `status`: runs of the core, begun, continued, ended and looked at.
 
-use std::{future::Future, path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, future::Future, path::Path, sync::Arc, time::Duration};
 
 use certcentral::{OrderId, OrderStatus};
 use dcv_core::{
@@ -141,7 +141,8 @@ pub(crate) async fn resume(config: &Config, screen: Screen, args: &args::Resume)
     let runs = match &journal {
         Some(journal) if args.all => {
             let (open, free) = (journal.runs(Which::Open).await?, journal.runs(Which::Free).await?);
-            for held in open.iter().filter(|run| !free.contains(run)) {
+            let ours: BTreeSet<&RunId> = free.iter().collect();
+            for held in open.iter().filter(|run| !ours.contains(run)) {
                 screen.note(format!("run {held} is left to the process that is working on it"));
             }
             free

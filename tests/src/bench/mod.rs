@@ -227,14 +227,7 @@ async fn plugin_calls() -> PluginCall {
 pub async fn measure_again(host: HostKind, zones: usize) {
     let mut all = figures().expect("figures; tests/bench measures them");
     let peers = all.peers.as_mut().expect("figures beside others; tests/bench measures them");
-    let share = allowance().mul_f64(0.2);
-    let extent = Extent {
-        names: vec![1, 10, 100, 250],
-        rounds: 3,
-        patience: share / 2,
-        once_from: Duration::from_secs(6),
-        until: Instant::now() + share,
-    };
+    let extent = extent(Mode::Everything, allowance().mul_f64(0.2));
     let rows = run::side_by_side(host, zones, &extent, tell).await;
     let same = |row: &Row| row.host == host && row.zones == zones;
     let at = peers.rows.iter().position(same).unwrap_or(peers.rows.len());
@@ -257,13 +250,17 @@ pub async fn stop_again() {
     write(&all);
 }
 
+/// How much is done in this time at one DNS host.
+fn extent(mode: Mode, share: Duration) -> Extent {
+    let (names, rounds, once_from) =
+        if mode == Mode::Quick { (vec![1, 10], 1, 1) } else { (vec![1, 10, 100, 250], 3, 6) };
+    let once_from = Duration::from_secs(once_from);
+    Extent { names, rounds, patience: share / 2, once_from, until: Instant::now() + share }
+}
+
 async fn measure_peers(mode: Mode) -> Peers {
     let made = Made::begin();
-    let (names, rounds, time, once_from) = if mode == Mode::Quick {
-        (vec![1, 10], 1, Duration::from_secs(150), Duration::from_secs(1))
-    } else {
-        (vec![1, 10, 100, 250], 3, allowance().mul_f64(0.55), Duration::from_secs(6))
-    };
+    let time = if mode == Mode::Quick { Duration::from_secs(150) } else { allowance().mul_f64(0.55) };
     let mut rows = Vec::new();
     // What a slow tool does in one zone on BIND it does everywhere: there most of the time is spent.
     for (host, zones, share) in [
@@ -272,10 +269,7 @@ async fn measure_peers(mode: Mode) -> Peers {
         (HostKind::PowerDns, 1, 0.2),
         (HostKind::PowerDns, 10, 0.2),
     ] {
-        let share = time.mul_f64(share);
-        let extent =
-            Extent { names: names.clone(), rounds, patience: share / 2, once_from, until: Instant::now() + share };
-        rows.extend(run::side_by_side(host, zones, &extent, tell).await);
+        rows.extend(run::side_by_side(host, zones, &extent(mode, time.mul_f64(share)), tell).await);
     }
     let clients: Vec<_> = run::clients().collect();
     let pairs = if allowance() < Duration::from_secs(20 * 60) { 1 } else { 2 };
