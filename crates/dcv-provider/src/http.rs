@@ -6,7 +6,7 @@
 //!
 //! TLS is rustls on ring and always verified. Redirects are not followed: a credential goes to the host it is for.
 
-use std::{fmt, fmt::Write, time::Duration};
+use std::{fmt, fmt::Write, path::Path, time::Duration};
 
 use reqwest::{
     Method, StatusCode, Url,
@@ -22,6 +22,9 @@ use crate::{
 };
 
 pub use reqwest::header;
+pub use tokens::{Granted, Grantor, Tokens};
+
+mod tokens;
 
 /// How long one call may take.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -34,13 +37,17 @@ const QUOTED: usize = 200;
 /// # Errors
 /// [`ErrorKind::Config`] when the system gives no root certificates.
 pub fn client() -> Result<reqwest::Client> {
+    built(builder())
+}
+
+fn builder() -> reqwest::ClientBuilder {
     // Only fails when a provider is installed already, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::builder()
-        .timeout(DEADLINE)
-        .redirect(reqwest::redirect::Policy::none())
-        .build()
-        .map_err(|e| ProviderError::new(ErrorKind::Config, format!("no HTTP client can be made: {e}")))
+    reqwest::Client::builder().timeout(DEADLINE).redirect(reqwest::redirect::Policy::none())
+}
+
+fn built(builder: reqwest::ClientBuilder) -> Result<reqwest::Client> {
+    builder.build().map_err(|e| ProviderError::new(ErrorKind::Config, format!("no HTTP client can be made: {e}")))
 }
 
 /// A vendor's API: where it is and who we are there.
@@ -51,6 +58,8 @@ pub struct Api {
     headers: HeaderMap,
     /// Never to be seen in an error, though the vendor may repeat them.
     secrets: Vec<SecretString>,
+    /// Whether the configuration may name a CA.
+    takes_ca: bool,
 }
 
 impl fmt::Debug for Api {
@@ -65,14 +74,54 @@ impl Api {
     /// # Errors
     /// [`ErrorKind::Config`] naming `base_url` when it is no `http` or `https` URL.
     pub fn new(base_url: &str) -> Result<Self> {
+        Self::named("base_url", base_url)
+    }
+
+    /// The API at the base URL that the configuration has in this field.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] naming the field when it is no `http` or `https` URL.
+    pub fn named(field: &str, url: &str) -> Result<Self> {
+        Self::over(field, url, builder())
+    }
+
+    /// As [`named`](Self::named), past any proxy of the environment: for what answers this machine only, and hands out what a proxy
+    /// must not see.
+    ///
+    /// # Errors
+    /// Those of [`named`](Self::named).
+    pub fn of_this_machine(field: &str, url: &str) -> Result<Self> {
+        Self::over(field, url, builder().no_proxy())
+    }
+
+    /// As [`named`](Self::named), trusting the CAs of this PEM file besides the system's: a server within a company often has a
+    /// certificate of the company's own.
+    ///
+    /// # Errors
+    /// Those of [`named`](Self::named); naming `ca_file` when it has no certificates.
+    pub async fn trusting(field: &str, url: &str, ca_file: Option<&Path>) -> Result<Self> {
+        let Some(file) = ca_file else { return Ok(Self { takes_ca: true, ..Self::named(field, url)? }) };
         let wrong = |why: String| {
-            ProviderError::new(ErrorKind::Config, format!("base_url: `{base_url}` is not the URL of an API: {why}"))
+            ProviderError::new(ErrorKind::Config, format!("ca_file: `{}` {why}; it has to be PEM", file.display()))
         };
-        let base = Url::parse(base_url.trim_end_matches('/')).map_err(|e| wrong(e.to_string()))?;
+        let pem = tokio::fs::read(file).await.map_err(|e| wrong(format!("cannot be read: {e}")))?;
+        let roots =
+            reqwest::Certificate::from_pem_bundle(&pem).map_err(|e| wrong(format!("has no certificates: {e}")))?;
+        if roots.is_empty() {
+            return Err(wrong("has no certificates".to_owned()));
+        }
+        Ok(Self { takes_ca: true, ..Self::over(field, url, builder().tls_certs_merge(roots))? })
+    }
+
+    fn over(field: &str, url: &str, client: reqwest::ClientBuilder) -> Result<Self> {
+        let wrong = |why: String| {
+            ProviderError::new(ErrorKind::Config, format!("{field}: `{url}` is not the URL of an API: {why}"))
+        };
+        let base = Url::parse(url.trim_end_matches('/')).map_err(|e| wrong(e.to_string()))?;
         if !matches!(base.scheme(), "http" | "https") || base.host_str().is_none_or(str::is_empty) {
             return Err(wrong("it begins with https:// and a host".to_owned()));
         }
-        Ok(Self { base, http: client()?, headers: HeaderMap::new(), secrets: Vec::new() })
+        Ok(Self { base, http: built(client)?, headers: HeaderMap::new(), secrets: Vec::new(), takes_ca: false })
     }
 
     /// Sends a credential with every call: `prefix`, then the secret. `field` is the configuration key it came from.
@@ -293,7 +342,11 @@ impl Call<'_> {
         let what = format!("{}: {method} {path}", api.place());
         let broken = |e: reqwest::Error| {
             let message = format!("{what}: {}", causes(&e.without_url()));
-            Refusal { error: ProviderError::new(ErrorKind::Unavailable, message), status: None, body: Box::default() }
+            let refusal = Refusal::unsent(ProviderError::new(ErrorKind::Unavailable, message));
+            if api.takes_ca && refusal.error.message.contains("certificate") {
+                return refusal.but(ErrorKind::Config).hint("if it is of your own CA, name that CA with `ca_file`");
+            }
+            refusal
         };
         let mut request = api.http.request(method.clone(), url).headers(headers);
         if !body.is_empty() {
@@ -377,6 +430,12 @@ pub struct Refusal {
 }
 
 impl Refusal {
+    /// Of a call that could not even be sent.
+    #[must_use]
+    pub fn unsent(error: ProviderError) -> Self {
+        Self { error, status: None, body: Box::default() }
+    }
+
     /// Whether this was the status.
     #[must_use]
     pub fn is(&self, status: u16) -> bool {

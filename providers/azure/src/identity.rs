@@ -1,18 +1,19 @@
 //! Who we are at Azure, and the token that shows it.
 //!
-//! [`Identity::choose`] decides from the configuration and the environment; [`Tokens`] fetches, keeps and renews. What a token is
+//! [`Identity::choose`] decides from the configuration and the environment; [`Login`] fetches. What a token is
 //! good for is decided by Azure's roles, not here.
 
 use std::{
     fmt,
     path::PathBuf,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use async_trait::async_trait;
 use dcv_provider::{
     ErrorKind, ProviderError, Result,
     http::{
-        Api, Refusal,
+        Api, Granted, Grantor, Refusal,
         header::{HeaderName, HeaderValue},
         segment,
     },
@@ -20,14 +21,11 @@ use dcv_provider::{
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::Value;
-use tokio::sync::Mutex;
 use url::{Url, form_urlencoded};
 
 /// Looks up a variable of the environment; an empty one is none.
 pub type Environment<'e> = &'e (dyn Fn(&str) -> Option<String> + Sync);
 
-/// How long before its end a token is renewed: what a change of many record sets may take.
-const MARGIN: Duration = Duration::from_secs(300);
 /// Where a machine has no metadata service nobody answers at its address.
 const METADATA_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -88,31 +86,25 @@ impl Identity {
     }
 }
 
-/// The tokens of an identity.
-pub(crate) struct Tokens {
+/// Where an identity gets its tokens.
+pub(crate) struct Login {
     identity: Identity,
     /// The login or the metadata service.
     api: Api,
     path: String,
     /// The API that the tokens are for, e.g. `https://management.azure.com`.
     audience: String,
-    kept: Mutex<Option<Kept>>,
 }
 
-struct Kept {
-    token: SecretString,
-    renew: Instant,
-}
-
-impl fmt::Debug for Tokens {
+impl fmt::Debug for Login {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tokens").field("identity", &self.identity).finish_non_exhaustive()
+        f.debug_struct("Login").field("identity", &self.identity).finish_non_exhaustive()
     }
 }
 
 /// As the login answers, with numbers, and as the metadata services do, with numbers in strings.
 #[derive(Deserialize)]
-struct Granted {
+struct Grant {
     access_token: SecretString,
     #[serde(default)]
     expires_in: Value,
@@ -120,25 +112,25 @@ struct Granted {
     expires_on: Value,
 }
 
-impl Granted {
+impl Grant {
     /// How long the token is good for from `now`, seconds since 1970.
     fn life(&self, now: u64) -> Duration {
         let number = |value: &Value| value.as_u64().or_else(|| value.as_str()?.trim().parse().ok());
         let seconds = number(&self.expires_in).or_else(|| Some(number(&self.expires_on)?.saturating_sub(now)));
         // A token of unknown life is used at once, and again until somebody refuses it.
-        Duration::from_secs(seconds.unwrap_or(600).min(86_400))
+        Duration::from_secs(seconds.unwrap_or(600))
     }
 }
 
-impl Tokens {
+impl Login {
     pub(crate) fn new(identity: Identity, audience: &str, login_url: &str, identity_url: &str) -> Result<Self> {
         let audience = audience.trim_end_matches('/').to_owned();
         let (api, path) = match &identity {
             Identity::Secret { tenant, .. } | Identity::Workload { tenant, .. } => {
-                (api("login_url", login_url)?, format!("/{}/oauth2/v2.0/token", segment(tenant)))
+                (Api::named("login_url", login_url)?, format!("/{}/oauth2/v2.0/token", segment(tenant)))
             }
             Identity::Machine { place: Metadata::Instance, .. } => {
-                let api = api("identity_url", identity_url)?
+                let api = Api::of_this_machine("identity_url", identity_url)?
                     .header(HeaderName::from_static("metadata"), HeaderValue::from_static("true"));
                 (api, "/metadata/identity/oauth2/token".to_owned())
             }
@@ -146,32 +138,15 @@ impl Tokens {
                 let whole = Url::parse(url).map_err(|e| {
                     config(format!("IDENTITY_ENDPOINT: `{url}` is not a URL ({e}); App Service sets it"))
                 })?;
-                let api = api("IDENTITY_ENDPOINT", &whole.origin().ascii_serialization())?;
+                let api = Api::of_this_machine("IDENTITY_ENDPOINT", &whole.origin().ascii_serialization())?;
                 (api.credential("IDENTITY_HEADER", "x-identity-header", "", header)?, whole.path().to_owned())
             }
         };
         let api = if let Identity::Secret { secret, .. } = &identity { api.hiding(secret) } else { api };
-        Ok(Self { identity, api, path, audience, kept: Mutex::default() })
+        Ok(Self { identity, api, path, audience })
     }
 
-    /// A token that is good for a while yet, and is not the one that was `refused`. Asked for once for all who wait.
-    pub(crate) async fn current(&self, refused: Option<&SecretString>) -> Result<SecretString> {
-        let mut kept = self.kept.lock().await;
-        let same = |token: &SecretString| refused.is_some_and(|old| old.expose_secret() == token.expose_secret());
-        if let Some(Kept { token, renew }) = &*kept
-            && Instant::now() < *renew
-            && !same(token)
-        {
-            return Ok(token.clone());
-        }
-        let granted = self.fetch().await?;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let life = granted.life(now);
-        let renew = Instant::now() + life.saturating_sub(MARGIN.min(life / 2));
-        Ok(kept.insert(Kept { token: granted.access_token, renew }).token.clone())
-    }
-
-    async fn fetch(&self) -> Result<Granted> {
+    async fn fetch(&self) -> Result<Grant> {
         match &self.identity {
             Identity::Secret { client, secret, .. } => {
                 let form = [("client_id", client.as_str()), ("client_secret", secret.expose_secret())];
@@ -210,7 +185,7 @@ impl Tokens {
         }
     }
 
-    async fn log_in(&self, api: &Api, form: &[(&str, &str)]) -> Result<Granted> {
+    async fn log_in(&self, api: &Api, form: &[(&str, &str)]) -> Result<Grant> {
         let scope = format!("{}/.default", self.audience);
         let body = form_urlencoded::Serializer::new(String::new())
             .extend_pairs(form)
@@ -218,6 +193,15 @@ impl Tokens {
             .finish();
         let call = api.post(&self.path).body("application/x-www-form-urlencoded", body);
         call.send().await.map_err(login_refused)
+    }
+}
+
+#[async_trait]
+impl Grantor for Login {
+    async fn grant(&self) -> Result<Granted> {
+        let token = self.fetch().await?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        Ok(Granted { life: token.life(now), token: token.access_token })
     }
 }
 
@@ -256,14 +240,6 @@ fn machine_refused(refusal: Refusal) -> ProviderError {
         None => refusal.hint(NO_IDENTITY).error,
         Some(_) => refusal.error,
     }
-}
-
-/// An API whose URL is in this field.
-pub(crate) fn api(field: &str, url: &str) -> Result<Api> {
-    Api::new(url).map_err(|mut error| {
-        error.message = error.message.replacen("base_url", field, 1);
-        error
-    })
 }
 
 pub(crate) fn config(message: String) -> ProviderError {
@@ -331,7 +307,7 @@ mod tests {
         ] {
             let mut granted = granted;
             granted["access_token"] = json!("t");
-            let granted: Granted = serde_json::from_value(granted).expect("a grant");
+            let granted: Grant = serde_json::from_value(granted).expect("a grant");
             assert_eq!(granted.life(1000), Duration::from_secs(seconds));
         }
     }

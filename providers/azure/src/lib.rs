@@ -55,18 +55,17 @@ use async_trait::async_trait;
 use dcv_provider::{
     Descriptor, ErrorKind, OptionSpec, ProofKind, ProviderError, Result,
     dns::Dns,
-    http::{Answer, Api, Call, Refusal, header, header::HeaderValue, segment},
+    http::{Answer, Api, Call, Refusal, Tokens, header, header::HeaderValue, segment},
     secret::Secret,
     zone::{Change, DEFAULT_TTL, Record, Zone, ZoneEditor, ZoneList, ZoneProvider, longest_suffix},
 };
 use futures_util::{StreamExt, stream};
-use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use url::Url;
 
 pub use identity::Environment;
-use identity::{Given, Identity, Tokens, api, config};
+use identity::{Given, Identity, Login, config};
 use record_set::{Act, SetChange, act, by_set, field};
 use roles::Permissions;
 
@@ -222,7 +221,7 @@ pub async fn from_config_in(environment: Environment<'_>, given: Config, dns: Op
     // Azure's own clients take a host alone for the variable.
     let authority = |host: String| if host.contains("://") { host } else { format!("https://{host}") };
     let login_url = given.login_url.or_else(|| environment("AZURE_AUTHORITY_HOST").map(authority));
-    let tokens = Tokens::new(
+    let login = Login::new(
         identity,
         base_url,
         login_url.as_deref().unwrap_or(LOGIN_URL),
@@ -244,9 +243,9 @@ pub async fn from_config_in(environment: Environment<'_>, given: Config, dns: Op
     };
     let base = Url::parse(base_url).map_err(|e| config(format!("base_url: `{base_url}` is not a URL: {e}")))?;
     let editor = Editor {
-        api: api("base_url", base_url)?,
+        api: Api::named("base_url", base_url)?,
         base,
-        tokens,
+        tokens: Tokens::new(login),
         list,
         fixed,
         ttl: given.ttl.unwrap_or(DEFAULT_TTL),
@@ -273,7 +272,7 @@ fn fixed_zone(name: &str, id: &str) -> Result<Zone> {
 pub struct Editor {
     api: Api,
     base: Url,
-    tokens: Tokens,
+    tokens: Tokens<Login>,
     /// The path of the list of zones.
     list: String,
     /// Zones of the configuration; without any, those of the list.
@@ -323,19 +322,8 @@ impl Editor {
         version: &str,
         make: impl for<'a> Fn(&'a Api) -> Call<'a> + Send + Sync,
     ) -> Result<Answer, Refusal> {
-        let send = async |token: &SecretString| {
-            let api = self.api.clone().bearer("access_token", token).map_err(unsent)?;
-            make(&api).query([("api-version", version)]).answer().await
-        };
-        let token = self.tokens.current(None).await.map_err(unsent)?;
-        match send(&token).await {
-            Err(refusal) if refusal.is(401) => {
-                let newer = self.tokens.current(Some(&token)).await.map_err(unsent)?;
-                send(&newer).await
-            }
-            other => other,
-        }
-        .map_err(|refusal| match refusal.status.map(|status| status.as_u16()) {
+        let answer = self.tokens.answer(&self.api, |api| make(api).query([("api-version", version)])).await;
+        answer.map_err(|refusal| match refusal.status.map(|status| status.as_u16()) {
             Some(403) => refusal.hint("give the identity a role that may do this on the zone"),
             Some(401) => {
                 refusal.hint("check that tenant_id is the subscription's tenant, and login_url that of its cloud")
@@ -448,11 +436,6 @@ impl Editor {
             refusal.error
         })
     }
-}
-
-/// A refusal of a call that was not sent.
-fn unsent(error: ProviderError) -> Refusal {
-    Refusal { error, status: None, body: Box::default() }
 }
 
 /// The resource of a record set; the zone's own is `@`.

@@ -106,10 +106,7 @@ pub struct Config {
 /// # Errors
 /// [`ErrorKind::Config`] naming the field.
 pub async fn from_config(config: Config, dns: Option<Dns>) -> Result<impl DcvProvider + std::fmt::Debug> {
-    let mut api = Api::new(&config.endpoint).map_err(|mut error| {
-        error.message = error.message.replacen("base_url", "endpoint", 1);
-        error
-    })?;
+    let mut api = Api::named("endpoint", &config.endpoint)?;
     match (&config.username, &config.password) {
         (Some(user), Some(password)) => {
             let password = password.read("password").await?;

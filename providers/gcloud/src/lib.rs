@@ -41,19 +41,18 @@ use async_trait::async_trait;
 use dcv_provider::{
     Descriptor, ErrorKind, OptionSpec, ProofKind, ProviderError, Result,
     dns::Dns,
-    http::{Answer, Api, Call, Refusal, header::HeaderName, header::HeaderValue, segment},
+    http::{Answer, Api, Call, Refusal, Tokens, header::HeaderName, header::HeaderValue, segment},
     secret::Secret,
     zone::{Change, DEFAULT_TTL, Record, RecordSets, Zone, ZoneEditor, ZoneList, ZoneProvider, longest_suffix, merge},
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
-use secrecy::SecretString;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
 pub use credentials::Environment;
 use credentials::{Found, config};
-use tokens::Tokens;
+use tokens::Exchange;
 
 /// What this provider is.
 pub const DESCRIPTOR: Descriptor = Descriptor {
@@ -160,7 +159,7 @@ pub async fn from_config_in(environment: Environment<'_>, given: Config, dns: Op
     let fixed = given.zones.iter().map(|(name, id)| zone_of(name, id)).collect();
     let editor = Editor {
         api,
-        tokens: Tokens::new(found),
+        tokens: Tokens::new(Exchange::new(found)),
         project: OnceCell::new_with(project),
         fixed,
         ttl: given.ttl.unwrap_or(DEFAULT_TTL),
@@ -177,7 +176,7 @@ fn zone_of(name: &str, id: &str) -> Zone {
 #[derive(Debug)]
 pub struct Editor {
     api: Api,
-    tokens: Tokens,
+    tokens: Tokens<Exchange>,
     /// The project; the machine's is asked for when it is needed.
     project: OnceCell<String>,
     /// Zones of the configuration; without any, those of the project.
@@ -232,7 +231,7 @@ impl Editor {
     /// The path of something in the project.
     async fn path(&self, rest: &str) -> Result<String> {
         let ask = async || {
-            self.tokens.project().await?.ok_or_else(|| {
+            self.tokens.grantor().project().await?.ok_or_else(|| {
                 config(
                     "project: it is missing, and the credentials name none; give it, or set GOOGLE_CLOUD_PROJECT"
                         .to_owned(),
@@ -249,19 +248,7 @@ impl Editor {
 
     /// Sends a call with a token; once more with a new one if this one is refused.
     async fn ask(&self, make: impl for<'a> Fn(&'a Api) -> Call<'a> + Send + Sync) -> Result<Answer, Refusal> {
-        let send = async |token: &SecretString| {
-            let api = self.api.clone().bearer("access_token", token).map_err(unsent)?;
-            make(&api).answer().await
-        };
-        let token = self.tokens.current(None).await.map_err(unsent)?;
-        match send(&token).await {
-            Err(refusal) if refusal.is(401) => {
-                let newer = self.tokens.current(Some(&token)).await.map_err(unsent)?;
-                send(&newer).await
-            }
-            other => other,
-        }
-        .map_err(judged)
+        self.tokens.answer(&self.api, make).await.map_err(judged)
     }
 
     /// All items of a list, or those of the first page if there are more than `most` pages; and whether that is all.
@@ -383,11 +370,6 @@ impl Editor {
             format!("the credentials lack {} on zone {}; grant a role that has them", missing.join(", "), zone.id);
         Err(ProviderError::new(ErrorKind::Credentials, message))
     }
-}
-
-/// A refusal of a call that was not sent.
-fn unsent(error: ProviderError) -> Refusal {
-    Refusal { error, status: None, body: Box::default() }
 }
 
 /// What Google means by a status, as far as it means something of its own.

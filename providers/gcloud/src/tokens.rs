@@ -1,4 +1,4 @@
-//! Access tokens, fetched by whatever [`Source`] there is, kept, and renewed shortly before their end.
+//! Access tokens, fetched by whatever [`Source`] there is.
 //!
 //! What each exchange looks like is said by "Using OAuth 2.0 for Server to Server Applications" (a signed assertion), RFC 6749
 //! section 6 (a refresh token), AIP-4117 with RFC 8693 (another cloud's token), "Create short-lived credentials for a service account"
@@ -6,19 +6,19 @@
 
 use std::{
     pin::Pin,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use async_trait::async_trait;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use dcv_provider::{
     ErrorKind, ProviderError, Result,
-    http::{Api, Refusal, header::HeaderName, header::HeaderValue},
+    http::{Api, Granted, Grantor, Refusal, header::HeaderName, header::HeaderValue},
 };
 use ring::{rand::SystemRandom, rsa, signature::RSA_PKCS1_SHA256};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
-use tokio::sync::Mutex;
 use url::{Url, form_urlencoded};
 
 use crate::credentials::{External, Found, ServiceAccount, Source, TOKEN_URL, User, config};
@@ -29,28 +29,19 @@ const SCOPE: &str = "https://www.googleapis.com/auth/ndev.clouddns.readwrite";
 const IAM_SCOPE: &str = "https://www.googleapis.com/auth/iam";
 /// How long an assertion is good for, the most that Google allows.
 const ASSERTION_LIFE: u64 = 3600;
-/// How long before its end a token is renewed.
-const MARGIN: Duration = Duration::from_secs(240);
 /// Where a machine has no metadata service, its name may still be asked for a long time.
 const METADATA_PATIENCE: Duration = Duration::from_secs(10);
 
-/// The tokens of some credentials.
+/// Exchanges some credentials for tokens.
 #[derive(Debug)]
-pub(crate) struct Tokens {
+pub(crate) struct Exchange {
     source: Source,
     /// Where the credentials are from, as errors name it.
     field: String,
-    kept: Mutex<Option<Kept>>,
-}
-
-#[derive(Debug)]
-struct Kept {
-    token: SecretString,
-    renew: Instant,
 }
 
 #[derive(Deserialize)]
-struct Granted {
+struct Grant {
     access_token: SecretString,
     /// In seconds.
     #[serde(default = "an_hour")]
@@ -62,27 +53,19 @@ fn an_hour() -> u64 {
 }
 
 type Query = Vec<(String, String)>;
-type Fetching<'f> = Pin<Box<dyn Future<Output = Result<Granted>> + Send + 'f>>;
+type Fetching<'f> = Pin<Box<dyn Future<Output = Result<Grant>> + Send + 'f>>;
 
-impl Tokens {
-    pub(crate) fn new(found: Found) -> Self {
-        Self { source: found.source, field: found.field, kept: Mutex::default() }
+#[async_trait]
+impl Grantor for Exchange {
+    async fn grant(&self) -> Result<Granted> {
+        let Grant { access_token, expires_in } = self.fetch(&self.source, SCOPE).await?;
+        Ok(Granted { token: access_token, life: Duration::from_secs(expires_in) })
     }
+}
 
-    /// A token that is good for a while yet, and is not the one that was `refused`. Asked for once for all who wait.
-    pub(crate) async fn current(&self, refused: Option<&SecretString>) -> Result<SecretString> {
-        let mut kept = self.kept.lock().await;
-        let same = |token: &SecretString| refused.is_some_and(|old| old.expose_secret() == token.expose_secret());
-        if let Some(Kept { token, renew }) = &*kept
-            && Instant::now() < *renew
-            && !same(token)
-        {
-            return Ok(token.clone());
-        }
-        let Granted { access_token, expires_in } = self.fetch(&self.source, SCOPE).await?;
-        let life = Duration::from_secs(expires_in.min(86_400));
-        let renew = Instant::now() + life.saturating_sub(MARGIN.min(life / 2));
-        Ok(kept.insert(Kept { token: access_token, renew }).token.clone())
+impl Exchange {
+    pub(crate) fn new(found: Found) -> Self {
+        Self { source: found.source, field: found.field }
     }
 
     /// The project that the machine belongs to; none for other credentials.
@@ -111,7 +94,7 @@ impl Tokens {
         })
     }
 
-    async fn signed(&self, account: &ServiceAccount, scope: &str) -> Result<Granted> {
+    async fn signed(&self, account: &ServiceAccount, scope: &str) -> Result<Grant> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let assertion = assertion(account, scope, now).map_err(|why| {
             config(format!("{}: private_key is not a key for RS256: {why}; download the file again", self.field))
@@ -121,7 +104,7 @@ impl Tokens {
         self.post_form(&account.token_uri, &form, &[&assertion]).await
     }
 
-    async fn consented(&self, user: &User) -> Result<Granted> {
+    async fn consented(&self, user: &User) -> Result<Grant> {
         let form = [
             ("grant_type", "refresh_token"),
             ("client_id", &user.client_id),
@@ -131,7 +114,7 @@ impl Tokens {
         self.post_form(&user.token_uri, &form, &[&user.client_secret, &user.refresh_token]).await
     }
 
-    async fn exchanged(&self, external: &External, scope: &str) -> Result<Granted> {
+    async fn exchanged(&self, external: &External, scope: &str) -> Result<Grant> {
         let subject = self.subject(external).await?;
         let form = [
             ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"),
@@ -170,7 +153,7 @@ impl Tokens {
         token.map(Into::into).ok_or_else(|| config(format!("{}: there is no `{field}` in {origin}", self.field)))
     }
 
-    async fn impersonated(&self, url: &str, life: u64, own: &SecretString, scope: &str) -> Result<Granted> {
+    async fn impersonated(&self, url: &str, life: u64, own: &SecretString, scope: &str) -> Result<Grant> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
         struct Generated {
@@ -181,12 +164,12 @@ impl Tokens {
         let wanted = json!({ "scope": [scope], "lifetime": format!("{life}s") });
         let generated: Generated =
             api.post(&path).query(query).json(&wanted).send().await.map_err(|refusal| self.named(refusal))?;
-        Ok(Granted { access_token: generated.access_token, expires_in: life })
+        Ok(Grant { access_token: generated.access_token, expires_in: life })
     }
 
     async fn metadata(&self, url: &str, path: &str, query: &[(&str, &str)]) -> Result<dcv_provider::http::Answer> {
         const WAY_OUT: &str = "off Google Cloud give `credentials`, or set GOOGLE_APPLICATION_CREDENTIALS";
-        let (api, ..) = self.at(url)?;
+        let api = Api::of_this_machine("GCE_METADATA_HOST", url)?;
         // Without it the service does not answer, lest a forged request reads a token.
         let api = api.header(HeaderName::from_static("metadata-flavor"), HeaderValue::from_static("Google"));
         match tokio::time::timeout(METADATA_PATIENCE, api.get(path).query(query.iter().copied()).answer()).await {

@@ -30,7 +30,7 @@ use dcv_provider::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use wapi::Wapi;
+use wapi::{Wapi, is_of_state};
 
 /// What this provider is.
 pub const DESCRIPTOR: Descriptor = Descriptor {
@@ -312,7 +312,7 @@ impl ZoneEditor for Editor {
         match self.wapi.post::<Value>("request", &json!(requests)).await {
             // The grid finds something there that was not, or the other way round. If it was another writer, it is worth
             // another try; if nothing has changed meanwhile, it is not.
-            Err(refusal) if refusal.of_state && self.read(zone, change).await? != there => {
+            Err(refusal) if is_of_state(&refusal) && self.read(zone, change).await? != there => {
                 Err(ProviderError::new(ErrorKind::Conflict, refusal.error.message))
             }
             other => Ok(other.map(drop)?),

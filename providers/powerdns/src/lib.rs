@@ -10,6 +10,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    path::PathBuf,
     time::Duration,
 };
 
@@ -17,15 +18,15 @@ use async_trait::async_trait;
 use dcv_provider::{
     Descriptor, ErrorKind, OptionSpec, ProofKind, ProviderError, Result,
     dns::Dns,
-    secret::{Secret, hide},
+    http::{Api, Refusal, header::HeaderName},
+    secret::Secret,
     zone::{
         Change, DEFAULT_TTL, Record, Zone, ZoneEditor, ZoneList, ZoneProvider, hosts::alone, longest_suffix, merge,
         unquote,
     },
 };
 use futures_util::future::try_join_all;
-use reqwest::{Method, StatusCode, Url, header};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
 /// What this provider is.
@@ -46,6 +47,12 @@ pub const DESCRIPTOR: Descriptor = Descriptor {
         OptionSpec {
             name: "zones",
             help: "Zones to change; without them the server's list of zones is read once",
+            required: false,
+            secret: false,
+        },
+        OptionSpec {
+            name: "ca_file",
+            help: "PEM file with CAs to trust besides the system's, for the server's certificate",
             required: false,
             secret: false,
         },
@@ -81,6 +88,8 @@ pub struct Config {
     /// Zones to change.
     #[serde(default)]
     pub zones: Vec<String>,
+    /// CAs to trust besides the system's.
+    pub ca_file: Option<PathBuf>,
     /// TTL of new record sets in seconds.
     pub ttl: Option<u32>,
 }
@@ -94,7 +103,7 @@ pub type PowerDns = ZoneProvider<Editor>;
 /// [`ErrorKind::Config`] naming the field.
 pub async fn from_config(config: Config, dns: Option<Dns>) -> Result<PowerDns> {
     let key = config.api_key.read("api_key").await?;
-    let mut editor = Editor::new(&config.url, key)?;
+    let mut editor = Editor::of(Api::trusting("url", base(&config.url), config.ca_file.as_deref()).await?, &key)?;
     if let Some(id) = config.server_id {
         editor.server_id = id;
     }
@@ -106,10 +115,9 @@ pub async fn from_config(config: Config, dns: Option<Dns>) -> Result<PowerDns> {
 }
 
 /// Changes zones by PATCH.
+#[derive(Debug)]
 pub struct Editor {
-    base: Url,
-    key: SecretString,
-    http: reqwest::Client,
+    api: Api,
     server_id: String,
     ttl: u32,
     /// Zones of the configuration; without any, those of the server.
@@ -118,12 +126,6 @@ pub struct Editor {
     listed: ZoneList,
     /// Held by whoever writes again after the server could not cope with several at once.
     turn: tokio::sync::Mutex<()>,
-}
-
-impl std::fmt::Debug for Editor {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Editor").field("base", &self.base.as_str()).finish_non_exhaustive()
-    }
 }
 
 fn zone_of(name: &str) -> Zone {
@@ -181,132 +183,51 @@ impl Editor {
     /// # Errors
     /// [`ErrorKind::Config`] when the URL is none.
     pub fn new(url: &str, api_key: SecretString) -> Result<Self> {
-        let config = |message: String| ProviderError::new(ErrorKind::Config, message);
-        let text = url.trim_end_matches('/').trim_end_matches("/api/v1");
-        let base = Url::parse(text).map_err(|e| {
-            config(format!("url: `{url}` is not a URL ({e}); one looks like https://ns1.example.com:8081"))
-        })?;
-        if header::HeaderValue::from_str(api_key.expose_secret()).is_err() {
-            return Err(config("api_key: it has characters that no key has; read it again".to_owned()));
-        }
-        // Only fails when a provider is installed already, which is as good.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let http = reqwest::Client::builder()
-            .timeout(Duration::from_secs(30))
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .map_err(|e| config(e.to_string()))?;
-        let (server_id, ttl) = ("localhost".to_owned(), DEFAULT_TTL);
+        Self::of(Api::named("url", base(url))?, &api_key)
+    }
+
+    fn of(api: Api, key: &SecretString) -> Result<Self> {
         Ok(Self {
-            base,
-            key: api_key,
-            http,
-            server_id,
-            ttl,
+            api: api.credential("api_key", HeaderName::from_static("x-api-key"), "", key)?,
+            server_id: "localhost".to_owned(),
+            ttl: DEFAULT_TTL,
             fixed: Vec::new(),
             listed: ZoneList::default(),
             turn: tokio::sync::Mutex::default(),
         })
     }
 
-    async fn call(
-        &self,
-        method: Method,
-        path: &str,
-        query: &[(&str, &str)],
-        body: Option<serde_json::Value>,
-    ) -> Result<bytes::Bytes> {
-        let mut url = self.base.clone();
-        url.set_path(&format!(
-            "{}/api/v1/servers/{}/zones{path}",
-            self.base.path().trim_end_matches('/'),
-            self.server_id
-        ));
-        if !query.is_empty() {
-            url.query_pairs_mut().extend_pairs(query);
-        }
-        let mut key = header::HeaderValue::from_str(self.key.expose_secret()).expect("checked when it was built");
-        key.set_sensitive(true);
-        let mut request = self.http.request(method.clone(), url).header("X-API-Key", key);
-        if let Some(body) = body {
-            request = request.json(&body);
-        }
-        let broken = |e: reqwest::Error| {
-            let message = format!("{}: {method} {path}: {}", self.place(), e.without_url());
-            ProviderError::new(ErrorKind::Unavailable, message)
-        };
-        let response = request.send().await.map_err(broken)?;
-        let status = response.status();
-        let wait = response.headers().get(header::RETRY_AFTER).and_then(|v| v.to_str().ok()?.parse().ok());
-        let text = response.bytes().await.map_err(broken)?;
-        if status.is_success() {
-            return Ok(text);
-        }
-        Err(self.refusal(&method, path, status, &text, wait))
+    /// The path of the server's zones and of what is below.
+    fn path(&self, below: &str) -> String {
+        format!("/api/v1/servers/{}/zones{below}", self.server_id)
     }
 
     /// Writes record sets. A server whose zones are in SQLite answers 500 where several are written at the same moment, and says no more;
     /// then we write one after the other, with pauses for whoever else does.
     async fn write(&self, zone: &Zone, sets: &serde_json::Value) -> Result<()> {
-        let path = format!("/{}", zone.id);
-        let mut result = self.call(Method::PATCH, &path, &[], Some(sets.clone())).await;
+        let path = self.path(&format!("/{}", zone.id));
+        let write = async || judged(self.api.patch(&path).json(sets).done().await);
+        let mut result = write().await;
         let mut pauses = PAUSES.into_iter();
         let mut turn = None;
-        while let Err(error) = &result
-            && error.message.contains(": HTTP 500 ")
+        while let Err(refusal) = &result
+            && refusal.is(500)
             && let Some(pause) = pauses.next()
         {
             if turn.is_none() {
                 turn = Some(self.turn.lock().await);
             }
             tokio::time::sleep(Duration::from_millis(pause)).await;
-            result = self.call(Method::PATCH, &path, &[], Some(sets.clone())).await;
+            result = write().await;
         }
-        result.map(drop)
-    }
-
-    fn refusal(
-        &self,
-        method: &Method,
-        path: &str,
-        status: StatusCode,
-        body: &[u8],
-        wait: Option<u64>,
-    ) -> ProviderError {
-        #[derive(Deserialize)]
-        struct Body {
-            error: String,
-        }
-        let said = match serde_json::from_slice(body) {
-            Ok(Body { error }) => hide(error, [&self.key]),
-            Err(_) => hide(String::from_utf8_lossy(body).into_owned(), [&self.key]).chars().take(200).collect(),
-        };
-        let (kind, way_out) = match status.as_u16() {
-            401 | 403 => (ErrorKind::Credentials, "; check api_key and webserver-allow-from"),
-            404 => (ErrorKind::NotServed, "; check server_id and zones"),
-            429 => (ErrorKind::RateLimited, ""),
-            500.. => (ErrorKind::Unavailable, ""),
-            _ => (ErrorKind::Rejected, ""),
-        };
-        let message = format!("{}: {method} {path}: HTTP {status} {}{way_out}", self.place(), said.trim());
-        let error = ProviderError::new(kind, message);
-        match wait {
-            Some(seconds) => error.retry_after(Duration::from_secs(seconds)),
-            None => error,
-        }
+        Ok(result?)
     }
 
     /// The server's zones, without their DNSSEC status, which it would compute zone by zone.
     async fn zones(&self) -> Result<Vec<Zone>> {
-        let body = self.call(Method::GET, "", &[("dnssec", "false")], None).await?;
-        let zones: Vec<ListedZone> = self.understand(&body)?;
+        let call = self.api.get(&self.path("")).query([("dnssec", "false")]);
+        let zones: Vec<ListedZone> = judged(call.send().await)?;
         Ok(zones.into_iter().map(|zone| Zone { id: zone.id, ..zone_of(&zone.name) }).collect())
-    }
-
-    fn understand<T: serde::de::DeserializeOwned>(&self, body: &[u8]) -> Result<T> {
-        serde_json::from_slice(body).map_err(|e| {
-            ProviderError::new(ErrorKind::Unavailable, format!("{}: the answer is not understood: {e}", self.place()))
-        })
     }
 
     /// What these record sets hold. The whole zone is read: asked for single sets, servers leave out disabled values (4.7.3
@@ -330,7 +251,8 @@ impl Editor {
     }
 
     async fn content(&self, zone: &Zone, query: &[(&str, &str)]) -> Result<ZoneContent> {
-        self.understand(&self.call(Method::GET, &format!("/{}", zone.id), query, None).await?)
+        let call = self.api.get(&self.path(&format!("/{}", zone.id))).query(query.iter().copied());
+        Ok(judged(call.send().await)?)
     }
 
     /// The new content of a record set: a value that is kept stays as it was, disabled or not.
@@ -369,8 +291,7 @@ impl ZoneEditor for Editor {
     }
 
     fn place(&self) -> String {
-        let host = self.base.host_str().unwrap_or_default();
-        self.base.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+        self.api.place()
     }
 
     async fn find_zone(&self, name: &str) -> Result<Option<Zone>> {
@@ -381,7 +302,8 @@ impl ZoneEditor for Editor {
     }
 
     async fn check(&self, zone: &Zone, _: &[Record]) -> Result<()> {
-        self.call(Method::GET, &format!("/{}", zone.id), &[("rrsets", "false")], None).await.map(drop)
+        let call = self.api.get(&self.path(&format!("/{}", zone.id))).query([("rrsets", "false")]);
+        Ok(judged(call.done().await)?)
     }
 
     async fn apply(&self, zone: &Zone, change: &Change) -> Result<()> {
@@ -413,6 +335,20 @@ impl ZoneEditor for Editor {
             Err(ProviderError::new(ErrorKind::Conflict, "another writer put older record sets back"))
         }
     }
+}
+
+/// The server's URL: the path of its API is what we know ourselves.
+fn base(url: &str) -> &str {
+    url.trim_end_matches('/').trim_end_matches("/api/v1")
+}
+
+/// Which field to look at.
+fn judged<T>(answer: Result<T, Refusal>) -> Result<T, Refusal> {
+    answer.map_err(|refusal| match refusal.status.map(|status| status.as_u16()) {
+        Some(401 | 403) => refusal.hint("check api_key and webserver-allow-from"),
+        Some(404) => refusal.hint("check server_id and zones"),
+        _ => refusal,
+    })
 }
 
 /// The record sets that were asked for.
