@@ -1,12 +1,15 @@
 //! What goes wrong on the way: answers that are lost, gateways, limits, approvals, organizations that are not validated, and
 //! what is canceled.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use certcentral_sandbox::account::Approval;
 use dcv_core::{
-    Actor, Error, Outcome, Request, RunId, Waiting,
+    Actor, Error, Event, Observer, Outcome, Request, RunId, Settings, Waiting,
     journal::{Journal, JournalError, Lease, MemoryJournal, Stamped, Which},
     key::{KeyKind, PrivateKey},
     name::DnsName,
@@ -14,7 +17,7 @@ use dcv_core::{
 };
 use dcv_tests::world::{API_KEY, ORGANIZATION, World, impatient};
 use serde_json::{Value, json};
-use tokio::sync::Notify;
+use tokio::{sync::Notify, task::JoinSet};
 
 const ZONE: &str = "trouble-example.com";
 /// An organization of the sandbox that is not validated.
@@ -311,4 +314,52 @@ async fn a_certificate_that_cannot_be_stored_leaves_no_record_behind() {
     issued(dcv.resume(&run).await);
     assert!(in_the_way.join("www/fullchain.pem").exists());
     assert_eq!(orders_sent(&world), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_begun_comes_home_before_more_is_begun() {
+    let world = World::start(&[ZONE]).await;
+    // How many orders are placed and not home, and the most there ever were.
+    let open = Arc::new(Mutex::new((0, 0)));
+    let counted = Arc::clone(&open);
+    let observer: Observer = Arc::new(move |_, event| {
+        let mut open = counted.lock().expect("nobody panics");
+        match event {
+            Event::Placed { .. } => open.0 += 1,
+            Event::Downloaded { .. } => open.0 -= 1,
+            _ => {}
+        }
+        open.1 = open.1.max(open.0);
+    });
+    let settings = Settings { parallel: 2, ..impatient() };
+    let dcv = world.address().dcv().settings(settings).observer(observer).build().await.expect("it builds");
+    let mut all = JoinSet::new();
+    for _ in 0..8 {
+        let dcv = dcv.clone();
+        all.spawn(async move { issued(dcv.issue(request(ORGANIZATION)).await) });
+    }
+    all.join_all().await;
+    assert_eq!(world.sandbox.orders(), 8);
+    assert_eq!(*open.lock().expect("nobody panics"), (0, 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_waits_for_people_is_in_nobodys_way() {
+    let world = World::start(&[ZONE]).await;
+    let (waits, mut waited) = tokio::sync::mpsc::unbounded_channel();
+    let observer: Observer = Arc::new(move |_, event| {
+        if matches!(event, Event::Waiting(_)) {
+            let _ = waits.send(());
+        }
+    });
+    let settings = Settings { parallel: 1, ..Settings::default() };
+    let dcv = world.address().dcv().settings(settings).observer(observer).build().await.expect("it builds");
+    let first = tokio::spawn({
+        let dcv = dcv.clone();
+        async move { dcv.issue(request(PENDING_ORGANIZATION)).await }
+    });
+    waited.recv().await.expect("the first one waits for its organization");
+    issued(dcv.issue(request(ORGANIZATION)).await);
+    assert!(!first.is_finished(), "it has gone on waiting");
+    first.abort();
 }

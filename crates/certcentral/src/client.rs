@@ -32,6 +32,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long an unused connection is kept: less than the minute after which servers and gateways close theirs, for an order
 /// sent just then would have an unknown outcome.
 const KEEP_IDLE: Duration = Duration::from_secs(20);
+/// By how much this machine's clock and the server's may differ: far more than clocks drift, far less than anything at the CA lives.
+const CLOCK_TRUST: SignedDuration = SignedDuration::from_hours(1);
 
 mod account;
 mod certificates;
@@ -294,10 +296,11 @@ impl Client {
         &self.inner.budget
     }
 
-    /// How far this machine's clock is ahead of the server's (behind it where negative), by the `Date` of the last answer: to
-    /// seconds, and less the time that the answer took. `None` before the first answer, and where it had no date.
-    pub fn clock_skew(&self) -> Option<SignedDuration> {
-        *self.inner.clock_skew.lock().unwrap_or_else(PoisonError::into_inner)
+    /// How far this machine's clock is ahead of the server's (behind it where negative), by the `Date` of the last answer, where that is
+    /// more than an hour: then no date is to be compared with it. `None` also before the first answer, and where it had no date.
+    pub fn clock_error(&self) -> Option<SignedDuration> {
+        let skew = *self.inner.clock_skew.lock().unwrap_or_else(PoisonError::into_inner);
+        skew.filter(|skew| skew.abs() > CLOCK_TRUST)
     }
 
     // ---- sending

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use rand::Rng;
 use serde::Serialize;
 use tokio::{
-    sync::RwLock,
+    sync::{RwLock, Semaphore, SemaphorePermit},
     time::{Instant, sleep, timeout},
 };
 use tracing::Instrument as _;
@@ -52,6 +52,9 @@ pub struct Settings {
     /// How long of that it waits for people, who may take days: approvers, the CA's organization validation, readers of mail.
     /// Default: as long as for everything else.
     pub people: Duration,
+    /// How many runs are worked on at once; those that wait for others do not count. Default 64: the CA's limits let no more through,
+    /// and what has begun comes home before more is begun.
+    pub parallel: usize,
     /// Time between looks at the orders of the account, one call for all of them. Default 15 seconds.
     pub tick: Duration,
     /// How long a provider may take for one call. Default 60 seconds.
@@ -70,6 +73,7 @@ impl Default for Settings {
         Self {
             wait: Duration::from_secs(600),
             people: Duration::MAX,
+            parallel: 64,
             tick: Duration::from_secs(15),
             provider_deadline: Duration::from_secs(60),
             provider_attempts: 4,
@@ -97,6 +101,8 @@ struct Inner {
     follower: Follower,
     /// Read by whoever is beginning a run.
     beginning: Arc<RwLock<()>>,
+    /// A place for each run that is worked on.
+    places: Semaphore,
 }
 
 /// Puts a [`Dcv`] together.
@@ -197,6 +203,7 @@ impl DcvBuilder {
                 router: self.router,
                 journal,
                 dns,
+                places: Semaphore::new(self.settings.parallel.clamp(1, Semaphore::MAX_PERMITS)),
                 settings: self.settings,
                 observer: self.observer,
                 meter: self.meter,
@@ -298,6 +305,10 @@ impl Dcv {
     /// [`Error::Provider`].
     pub async fn plan(&self, request: &Request) -> Result<Plan> {
         request.check()?;
+        self.planned(request).await
+    }
+
+    async fn planned(&self, request: &Request) -> Result<Plan> {
         let domains = self.routable(request).await?;
         let proof = |domain: &String| request.placement.proof(request.method, domain, PLACEHOLDER_VALUE);
         let proofs: Vec<Proof> = domains.iter().filter_map(proof).collect();
@@ -363,12 +374,12 @@ impl Dcv {
     }
 
     /// Orders, or does what else the request is for, proves, waits, fetches and tidies up. Everything that can be found wrong beforehand is found before the
-    /// order is placed, as by [`plan`](Self::plan).
+    /// order is placed, as by [`plan`](Self::plan). Thousands may be called at once: [`Settings::parallel`] of them are worked on.
     ///
     /// # Errors
     /// After the order was placed, an error leaves the run open: mend the cause and [`resume`](Self::resume).
     pub async fn issue(&self, request: Request) -> Result<Outcome> {
-        Box::pin(self.issue_as(RunId::new(Timestamp::now()), request)).await
+        self.issue_as(RunId::new(Timestamp::now()), request).await
     }
 
     /// The same as a run of this id, by which it is found again in the journal, whatever comes of it.
@@ -376,16 +387,23 @@ impl Dcv {
     /// # Errors
     /// As [`issue`](Self::issue); [`Error::Journal`] when there is a run of this id already.
     pub async fn issue_as(&self, id: RunId, request: Request) -> Result<Outcome> {
+        request.check()?;
+        let place = self.inner.place().await;
+        // In a box, for those that wait for a place need little room.
+        Box::pin(self.begin(id, request, place)).await
+    }
+
+    async fn begin(&self, id: RunId, request: Request, place: SemaphorePermit<'_>) -> Result<Outcome> {
         let span = span_of_run(&id);
-        let plan = self.plan(&request).instrument(span.clone()).await?;
+        let plan = self.planned(&request).instrument(span.clone()).await?;
         let entry = Entry::Planned { request: Box::new(request) };
         let lease = self.inner.begin(&id, &entry).await?;
         let run = Run::fold(id, &[Stamped { at: Timestamp::now(), entry }]).expect("begins with Planned");
-        let worker = Worker::new(&self.inner, lease, run, span);
+        let worker = Worker::new(&self.inner, lease, run, place, span);
         worker.started(false);
         let places = plan.places.iter().map(|p| format!("{} in {}", p.target, p.within)).collect();
         worker.tell(&Event::Checked { places });
-        Box::pin(self.carry_out(worker)).await?.outcome()
+        self.carry_out(worker).await?.outcome()
     }
 
     /// Waits until the journal tells what there is, after calls that were dropped before their end: what they were writing is written, and
@@ -400,8 +418,9 @@ impl Dcv {
     /// # Errors
     /// As [`issue`](Self::issue); [`Error::Journal`] when there is no such run or somebody is working on it.
     pub async fn resume(&self, id: &RunId) -> Result<Outcome> {
+        let place = self.inner.place().await;
         let (lease, run) = self.take_up(id).await?;
-        let worker = Worker::new(&self.inner, lease, run, span_of_run(id));
+        let worker = Worker::new(&self.inner, lease, run, place, span_of_run(id));
         worker.started(true);
         Box::pin(self.carry_out(worker)).await?.outcome()
     }
@@ -411,8 +430,9 @@ impl Dcv {
     /// # Errors
     /// [`Error::Ended`] when the certificate is issued already: it can only be revoked.
     pub async fn cancel(&self, id: &RunId, reason: &str) -> Result<()> {
+        let place = self.inner.place().await;
         let (lease, run) = self.take_up(id).await?;
-        let mut worker = Worker::new(&self.inner, lease, run, span_of_run(id));
+        let mut worker = Worker::new(&self.inner, lease, run, place, span_of_run(id));
         if worker.run.end.is_none() && worker.run.chain.is_none() {
             worker.record(Entry::Canceling { reason: reason.to_owned() }).await?;
         }
@@ -462,6 +482,11 @@ impl Dcv {
 }
 
 impl Inner {
+    /// A place to work on a run.
+    async fn place(&self) -> SemaphorePermit<'_> {
+        self.places.acquire().await.expect("it is never closed")
+    }
+
     /// Begins a run. Who stops waiting for it does not stop it, for then nobody would know whether there is one; see
     /// [`Dcv::settled`].
     async fn begin(&self, id: &RunId, first: &Entry) -> Result<Lease> {

@@ -40,7 +40,7 @@ use crate::{
     webhook,
 };
 
-use inventory::{Ask, Books, Parked, certificate_on_disk, look};
+use inventory::{Ask, Books, Parked, certificate_on_disk, check_clock, look};
 use notify::notify;
 use slots::Slots;
 use task::{Done, carry_out};
@@ -65,9 +65,11 @@ const TRY_AGAIN: Duration = Duration::from_secs(60);
 pub(crate) async fn plan(config: &Config, screen: Screen, args: &args::Plan) -> Result<Code> {
     check_labels(config, &args.labels)?;
     let now = Timestamp::now();
-    let journal = journal::open_if_any(config).await?;
-    let inventory =
-        look(config, &config.client().await?, journal.as_deref(), &mut Books::default(), now, Ask::Ahead).await?;
+    let known = match journal::open_if_any(config).await? {
+        Some(journal) => Books::default().read(&*journal).await?,
+        None => HashMap::new(),
+    };
+    let inventory = look(config, &config.client().await?, known, now, Ask::Ahead).await?;
     let tasks: Vec<&Task> = inventory.tasks.iter().filter(|task| chosen(&args.labels, &task.label)).collect();
     let rows: Vec<Vec<String>> = tasks
         .iter()
@@ -164,8 +166,6 @@ struct Keeper {
     follower: Follower,
     /// Runs that wait until the CA tells of their orders.
     parked: HashMap<OrderId, Parked>,
-    /// Labels of runs of whose orders something has been heard.
-    heard: BTreeSet<String>,
     /// Whether somebody is waited for of whom nothing has been heard.
     waits: bool,
 }
@@ -192,7 +192,6 @@ impl Keeper {
             listener: None,
             follower: Follower::new(Settings::default().tick),
             parked: HashMap::new(),
-            heard: BTreeSet::new(),
             waits: false,
         }
     }
@@ -206,15 +205,11 @@ impl Keeper {
     }
 
     /// Who runs once wants to hear of what waits, too, though there is nothing to do.
-    fn tell_who_is_waited_for(&mut self, inventory: &Inventory, heard: &BTreeSet<String>, now: Timestamp) {
-        let due = |label: &String| inventory.tasks.iter().any(|task| task.label == *label && task.is_due(now));
-        let mut silent: Vec<&Parked> = self
-            .parked
-            .values()
-            .filter(|parked| {
-                chosen(&self.labels, &parked.label) && !heard.contains(&parked.label) && !due(&parked.label)
-            })
-            .collect();
+    fn tell_who_is_waited_for(&mut self, inventory: &Inventory, now: Timestamp) {
+        let due: BTreeSet<&str> =
+            inventory.tasks.iter().filter(|task| task.is_due(now)).map(|task| task.label.as_str()).collect();
+        let is_silent = |parked: &&Parked| chosen(&self.labels, &parked.label) && !due.contains(parked.label.as_str());
+        let mut silent: Vec<&Parked> = self.parked.values().filter(is_silent).collect();
         silent.sort_by_key(|parked| &parked.label);
         self.waits = !silent.is_empty();
         for Parked { label, waiting, .. } in silent {
@@ -225,17 +220,19 @@ impl Keeper {
         }
     }
 
-    /// Asks which orders have changed, with one call for all that wait, and notes whose runs can go on.
-    async fn listen(&mut self) {
+    /// Asks which orders have changed, with one call for all that wait. The labels of the runs that can go on.
+    async fn listen(&self) -> BTreeSet<String> {
+        let mut heard = BTreeSet::new();
         let (Some(client), Some(oldest)) = (&self.client, self.parked.values().map(|parked| parked.since).min()) else {
-            return;
+            return heard;
         };
         let changes = match self.follower.changes(client, oldest).await {
             Ok(changes) => changes,
             // The next tick asks again, for a longer time.
             Err(error) => {
                 let failure = Failure::from(error);
-                return self.screen.warn(format!("which orders have changed is not known: {}", failure.message));
+                self.screen.warn(format!("which orders have changed is not known: {}", failure.message));
+                return heard;
             }
         };
         let now = Timestamp::now();
@@ -243,9 +240,10 @@ impl Keeper {
             let Some(parked) = self.parked.get(&change.order_id) else { continue };
             let parked_for = Duration::try_from(now.duration_since(parked.since)).unwrap_or_default();
             if parked.is_news(&change.status) && ago <= parked_for + OVERLAP {
-                self.heard.insert(parked.label.clone());
+                heard.insert(parked.label.clone());
             }
         }
+        heard
     }
 
     async fn keep(&mut self, load: impl Fn() -> Result<Config>) -> Result<Code> {
@@ -286,8 +284,8 @@ impl Keeper {
                     }
                     _ = ticks.tick(), if !once && !self.parked.is_empty() => {
                         hinted = false;
-                        self.listen().await;
-                        if let Err(failure) = self.go_on(&config).await {
+                        let heard = self.listen().await;
+                        if let Err(failure) = self.go_on(&config, &heard).await {
                             self.screen.warn(&failure.message);
                         }
                     }
@@ -319,24 +317,28 @@ impl Keeper {
             };
             self.listener = webhook::listen(config, hint).await?;
         }
-        let mut inventory = look(config, &client, Some(&*journal), &mut self.books, now, Ask::Due).await?;
+        let known = self.books.read(&*journal).await?;
+        self.runs = known.iter().map(|(label, known)| (label.clone(), known.runs)).collect();
         // Of those that are worked on it is heard when they have ended.
-        self.parked = std::mem::take(&mut inventory.parked);
-        self.parked.retain(|_, parked| !self.busy.contains(&parked.label));
-        self.board.planned(&inventory, config, &client, &journal);
+        let silent = known.iter().filter(|(label, _)| !self.busy.contains(*label));
+        self.parked = silent.filter_map(|(label, known)| known.parked(label)).collect();
+        // Who has waited for people goes on at once, however long the lists of the account are.
+        let heard = self.listen().await;
+        check_clock(&client)?;
+        self.go_on(config, &heard).await?;
+
+        let inventory = look(config, &client, known, now, Ask::Due).await?;
+        self.board.planned(&inventory, config, &client, &journal, &self.busy);
         for parked in self.parked.values() {
             self.board.parked(&parked.label, &parked.waiting, parked.since);
         }
-        self.listen().await;
-        let free: BTreeSet<RunId> = journal.runs(Which::Free).await?.into_iter().collect();
-        let heard = std::mem::take(&mut self.heard);
         if self.once {
-            self.tell_who_is_waited_for(&inventory, &heard, now);
+            self.tell_who_is_waited_for(&inventory, now);
         }
-        let mut due: Vec<&Task> =
-            inventory.tasks.iter().filter(|task| task.is_due(now) || heard.contains(&task.label)).collect();
+        let free: BTreeSet<RunId> = journal.runs(Which::Free).await?.into_iter().collect();
+        let mut due: Vec<&Task> = inventory.tasks.iter().filter(|task| task.is_due(now)).collect();
         due.retain(|task| chosen(&self.labels, &task.label) && !self.busy.contains(&task.label));
-        due.retain(|task| self.failed.get(&task.label).is_none_or(|failed| failed.again <= Instant::now()));
+        due.retain(|task| self.may_try(&task.label));
         // What another worker holds is its business.
         let is_elsewhere = |task: &Task| matches!(&task.act, Act::Resume { run } if !self.busy.contains(&task.label) && !free.contains(run));
         due.retain(|task| !is_elsewhere(task));
@@ -359,28 +361,31 @@ impl Keeper {
         };
         due.retain(|task| !waits_for_domain(task));
         self.held = due.len() < before;
-        self.runs = inventory.runs;
         self.begin(config, &due).await
     }
 
+    /// Whether nothing has failed there so lately that it has to wait.
+    fn may_try(&self, label: &str) -> bool {
+        self.failed.get(label).is_none_or(|failed| failed.again <= Instant::now())
+    }
+
     /// Goes on with the runs of whose orders something has been heard, without looking at everything else.
-    async fn go_on(&mut self, config: &Arc<Config>) -> Result<()> {
-        let heard = std::mem::take(&mut self.heard);
+    async fn go_on(&mut self, config: &Arc<Config>, heard: &BTreeSet<String>) -> Result<()> {
         let now = Timestamp::now();
-        let task = |(order, parked): (OrderId, Parked)| Task {
-            why: format!("order {order} has changed"),
-            act: Act::Resume { run: parked.run },
-            label: parked.label,
-            at: now,
-            ends: None,
-        };
+        let goes_on = |label: &String| heard.contains(label) && chosen(&self.labels, label) && self.may_try(label);
         let tasks: Vec<Task> = self
             .parked
-            .extract_if(|_, parked| heard.contains(&parked.label) && !self.busy.contains(&parked.label))
-            .map(task)
+            .iter()
+            .filter(|(_, parked)| goes_on(&parked.label))
+            .map(|(order, parked)| Task {
+                label: parked.label.clone(),
+                act: Act::Resume { run: parked.run.clone() },
+                why: format!("order {order} has changed"),
+                at: now,
+                ends: None,
+            })
             .collect();
-        let chosen: Vec<&Task> = tasks.iter().filter(|task| chosen(&self.labels, &task.label)).collect();
-        self.begin(config, &chosen).await
+        self.begin(config, &tasks.iter().collect::<Vec<_>>()).await
     }
 
     /// Begins to work on these tasks, as far as there are free slots; the others wait for one.
@@ -438,7 +443,7 @@ impl Keeper {
         let builder = Dcv::builder(client)
             .router(router)
             .dns(dns)
-            .settings(Settings { people, ..config.settings(None) })
+            .settings(Settings { people, parallel: config.keep.parallel, ..config.settings(None) })
             .journal(Arc::clone(journal))
             .observer(self.board.observer())
             .meter(self.board.meter())

@@ -247,21 +247,30 @@ impl Board {
         changed
     }
 
-    /// The inventory was looked at.
-    pub(crate) fn planned(&self, inventory: &Inventory, config: &Config, client: &Client, journal: &Arc<dyn Journal>) {
+    /// The inventory was looked at, while these labels were being worked on.
+    pub(crate) fn planned(
+        &self,
+        inventory: &Inventory,
+        config: &Config,
+        client: &Client,
+        journal: &Arc<dyn Journal>,
+        busy: &BTreeSet<String>,
+    ) {
         self.change(|shared| {
             let mut before = std::mem::take(&mut shared.kept);
             for task in &inventory.tasks {
                 let configured = config.certificates.get(&task.label);
                 let present = inventory.present.get(&task.label);
                 let stand = before.remove(&task.label).map(|kept| kept.stand);
+                let first =
+                    if busy.contains(&task.label) { (Stage::Works, task.act.word()) } else { (Stage::Rests, "") };
                 let kept = Kept {
                     kind: if configured.is_some() { Kind::Certificate } else { Kind::Domain },
                     names: configured.map_or_else(|| vec![task.label.clone()], |kept| kept.names.clone()),
                     task: task.clone(),
                     life: present.map(|present| (present.not_before, present.not_after)),
                     order: present.and_then(|present| present.order.map(|order| order.id)),
-                    stand: stand.unwrap_or_else(|| Stand::new(Stage::Rests, "", None)),
+                    stand: stand.unwrap_or_else(|| Stand::new(first.0, first.1, None)),
                 };
                 shared.kept.insert(task.label.clone(), kept);
             }

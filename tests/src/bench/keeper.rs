@@ -5,12 +5,12 @@
 
 use std::{
     fmt::Write as _,
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use certcentral::Budget;
+use certcentral::{Budget, RequestStatus};
 use certcentral_sandbox::{Config, account::Approval};
 use dcv_core::{
     Dcv, Outcome, Output, Request, Settings,
@@ -55,6 +55,8 @@ pub struct Kept {
     pub idle_cpu: f64,
     /// Calls of the CA in a tick while nothing happens.
     pub calls_per_tick: f64,
+    /// Seconds from that start until the files are there of a certificate that was approved while nothing ran.
+    pub resumed: f64,
     /// Seconds from an approval until the certificate's files are there.
     pub approved: f64,
 }
@@ -98,15 +100,37 @@ pub async fn kept(count: usize) -> Kept {
         began.elapsed().as_secs_f64()
     };
 
+    let client = world.address().client();
+    // Approves one order, and tells where its certificate will be.
+    let approve = async || {
+        let pending = client.requests(Some(&RequestStatus::Pending)).await.expect("requests");
+        let one = pending.first().expect("they wait");
+        client.set_request_status(one.id, &RequestStatus::Approved, "fine").await.expect("it is approved");
+        let order = one.order.as_ref().expect("a request of an order").id;
+        let certificate = client.order(order).await.expect("its order").certificate.expect("its certificate");
+        let name = certificate.common_name.expect("its name");
+        let n = names.iter().position(|other| *other == name).expect("one of ours");
+        dir.path().join(format!("c{n}")).join("fullchain.pem")
+    };
+    let home = async |file: PathBuf, began: Instant| {
+        while !file.exists() {
+            assert!(began.elapsed() < Duration::from_secs(120), "no certificate comes home");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        began.elapsed().as_secs_f64()
+    };
+
     let before = sandbox.requests_seen().len();
     let first = Running::start(&job, None);
     started(before).await;
     first.kill();
+    let file = approve().await;
 
-    let before = sandbox.requests_seen().len();
+    let (before, began) = (sandbox.requests_seen().len(), Instant::now());
     let keeper = Running::start(&job, None);
     let start = started(before).await;
     let calls_to_start = sandbox.requests_seen().len() - before;
+    let resumed = home(file, began).await;
     tokio::time::sleep(Duration::from_secs(5)).await;
     let (cpu, calls, began) = (keeper.cpu(), sandbox.requests_seen().len(), Instant::now());
     tokio::time::sleep(WATCHED).await;
@@ -115,21 +139,12 @@ pub async fn kept(count: usize) -> Kept {
     let ticks = WATCHED.as_secs_f64() / Settings::default().tick.as_secs_f64();
     let (rss_mib, peak_mib) = keeper.memory();
 
-    let client = world.address().client();
-    let pending = client.requests(None).await.expect("requests");
-    let one = pending.first().expect("they wait");
-    let began = Instant::now();
-    client.set_request_status(one.id, &certcentral::RequestStatus::Approved, "fine").await.expect("it is approved");
-    let home = |n: usize| dir.path().join(format!("c{n}")).join("fullchain.pem").exists();
-    while !(0..count).any(home) {
-        assert!(began.elapsed() < Duration::from_secs(120), "no certificate comes home");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    let approved = began.elapsed().as_secs_f64();
+    let file = approve().await;
+    let approved = home(file, Instant::now()).await;
     keeper.kill();
     #[expect(clippy::cast_precision_loss, reason = "a few calls")]
     let calls_per_tick = calls as f64 / ticks;
-    Kept { orders: count, start, calls_to_start, rss_mib, peak_mib, idle_cpu, calls_per_tick, approved }
+    Kept { orders: count, start, calls_to_start, rss_mib, peak_mib, idle_cpu, calls_per_tick, resumed, approved }
 }
 
 /// The process that puts waiting runs into a journal, each with the label that the keeper's inventory has for it.

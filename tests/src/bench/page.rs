@@ -254,17 +254,20 @@ fn curves(all: &Curves) -> String {
     text.push_str(
         "An order that is proved by itself cannot do with fewer than five calls: the order, its random value, the check, the order's \
          state, the certificate.\n\n### Orders that wait for people, in one keeper\n\n`dcv run` with so many certificates, all ordered and \
-         waiting for an approver, started again after it was killed. Idle: nothing happens for 45 s; a tick is 15 s. Approved: from \
-         the approval of one of them to its files.\n\n\
-         | orders | start s | calls to start | RSS MiB | peak MiB | idle CPU % | calls in a tick | approved s |\n|--:|--:|--:|--:|--:|--:|--:|--:|\n",
+         waiting for an approver, started again after it was killed. Start: until it has asked which orders have changed. Resumed: from \
+         the same moment until the files are there of one that was approved while nothing ran. Idle: nothing happens for 45 s; a tick \
+         is 15 s. Approved: from the approval of one of them to its files.\n\n\
+         | orders | start s | calls to start | resumed s | RSS MiB | peak MiB | idle CPU % | calls in a tick | approved s |\n\
+         |--:|--:|--:|--:|--:|--:|--:|--:|--:|\n",
     );
     for one in &all.kept {
         let _ = writeln!(
             text,
-            "| {} | {} | {} | {} | {} | {} | {} | {} |",
+            "| {} | {} | {} | {} | {} | {} | {} | {} | {} |",
             one.orders,
             number(one.start),
             one.calls_to_start,
+            number(one.resumed),
             number(one.rss_mib),
             number(one.peak_mib),
             number(one.idle_cpu * 100.0),

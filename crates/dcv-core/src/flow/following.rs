@@ -28,6 +28,7 @@ const SAID_AGAIN: SignedDuration = SignedDuration::from_hours(6);
 impl Worker<'_> {
     /// Waits for approval, people, organization validation or issuance.
     pub(super) async fn follow(&mut self) -> Result<Progress> {
+        self.place = None;
         if !self.run.request.purpose.has_certificate() {
             return self.follow_domains().await;
         }

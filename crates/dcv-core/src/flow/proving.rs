@@ -299,6 +299,7 @@ impl Worker<'_> {
             if verdict.all_visible() || started.elapsed() + again.give_up_after > give_up {
                 break verdict;
             }
+            self.place = None;
             self.dcv.each_provider(&proofs, Verb::Present).await?;
         };
         if !verdict.all_visible() {
@@ -352,6 +353,7 @@ impl Worker<'_> {
             let what = format!("{} ({reason})", open.join(", "));
             return self.blocked(Waiting { on: Actor::DomainValidation, what }).await;
         }
+        self.place = None;
         sleep(pause).await;
         Ok(Progress::Made)
     }

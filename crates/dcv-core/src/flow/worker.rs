@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use certcentral::{CertificateId, OrderId, OrderStatus, PlacedOrder, RequestId, RequestStatus};
 use dcv_provider::Proof;
-use jiff::{SignedDuration, Timestamp};
-use tokio::time::{Instant, sleep};
+use jiff::Timestamp;
+use tokio::{
+    sync::SemaphorePermit,
+    time::{Instant, sleep},
+};
 use tracing::Instrument as _;
 
 use super::{Inner, Issued, Outcome, Validated, jittered};
@@ -18,9 +21,6 @@ use crate::{
     request::Purpose,
     state::{self, End, Entry, Run, RunId, Step, Tidying, Waiting},
 };
-
-/// By how much this machine's clock and the CA's may differ before dates are not compared: far more than clocks drift.
-const CLOCK_TRUST: SignedDuration = SignedDuration::from_hours(1);
 
 /// How a call of [`Worker::drive`] came to its end.
 #[expect(clippy::large_enum_variant, reason = "one for each run")]
@@ -73,15 +73,18 @@ pub(super) struct Worker<'a> {
     pub(super) deadline: Instant,
     /// Checks asked for in vain so far.
     pub(super) checks: u32,
+    /// Given back as soon as others have to act, and not asked for again: what is left to do then is little, and should not wait
+    /// behind what has not begun.
+    pub(super) place: Option<SemaphorePermit<'a>>,
     /// What every line of the log and every span of the trace hangs on: the run, and its order once there is one.
     span: tracing::Span,
 }
 
 impl<'a> Worker<'a> {
-    pub(super) fn new(dcv: &'a Inner, lease: Lease, run: Run, span: tracing::Span) -> Self {
+    pub(super) fn new(dcv: &'a Inner, lease: Lease, run: Run, place: SemaphorePermit<'a>, span: tracing::Span) -> Self {
         let began = Instant::now();
         let deadline = began + dcv.settings.wait;
-        Self { dcv, lease, run, tidying: Tidying::Possible, began, deadline, checks: 0, span }
+        Self { dcv, lease, run, tidying: Tidying::Possible, began, deadline, checks: 0, place: Some(place), span }
     }
 
     /// Says that the work begins.
@@ -270,8 +273,7 @@ impl<'a> Worker<'a> {
         let mut pause = Duration::from_millis(500);
         let found = loop {
             let last = Instant::now() >= until;
-            let skewed = self.dcv.client.clock_skew().is_some_and(|skew| skew.abs() > CLOCK_TRUST);
-            let anytime = last || skewed || since > Timestamp::now();
+            let anytime = last || since > Timestamp::now() || self.dcv.client.clock_error().is_some();
             match self.look_for_it(if anytime { Timestamp::UNIX_EPOCH } else { since }).await {
                 Ok(Some(found)) => break Some(found),
                 Ok(None) if last => break None,
@@ -281,6 +283,7 @@ impl<'a> Worker<'a> {
                 }
                 Err(error) => tracing::debug!(%error, "looking for the order"),
             }
+            self.place = None;
             let pause_now = jittered(pause);
             sleep(if last { pause_now } else { pause_now.min(until - Instant::now()) }).await;
             pause = (pause * 2).min(Duration::from_secs(10));

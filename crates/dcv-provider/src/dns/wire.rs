@@ -29,8 +29,8 @@ fn question(message: &Message) -> String {
     message.queries.first().map_or_else(String::new, |query| format!("{} {}", plain(query.name()), query.query_type()))
 }
 
-/// Sends a message and waits for its answer: by UDP, once more after a third of the time, and by TCP when the answer is
-/// cut. Answers to other questions and from other servers are ignored.
+/// Sends a message and waits for its answer: by UDP, again after a third and after two thirds of the time, for datagrams get lost where
+/// hundreds are sent at once, and by TCP when the answer is cut. Answers to other questions and from other servers are ignored.
 ///
 /// # Errors
 /// [`DnsError::Timeout`] and [`DnsError::Network`].
@@ -41,19 +41,20 @@ pub async fn exchange(server: SocketAddr, message: &Message, deadline: Duration)
         message: error.to_string(),
     };
     let late = || DnsError::Timeout { server, question: question(message), waited: deadline };
-    let until = Instant::now() + deadline;
+    let began = Instant::now();
+    let until = began + deadline;
     let bytes = message.to_vec().map_err(|e| network(&e))?;
     let local: SocketAddr = if server.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0u16; 8], 0).into() };
     let socket = UdpSocket::bind(local).await.map_err(|e| network(&e))?;
     // Connected: the system drops what others send.
     socket.connect(server).await.map_err(|e| network(&e))?;
     socket.send(&bytes).await.map_err(|e| network(&e))?;
-    let mut again = Some(Instant::now() + deadline / 3);
+    let mut again = [deadline / 3, deadline * 2 / 3].into_iter().map(|after| began + after).peekable();
     let mut buffer = vec![0; 4096];
     let answer = loop {
-        let received = match timeout_at(again.unwrap_or(until), socket.recv(&mut buffer)).await {
+        let received = match timeout_at(again.peek().copied().unwrap_or(until), socket.recv(&mut buffer)).await {
             Ok(received) => received.map_err(|e| network(&e))?,
-            Err(_) if again.take().is_some() => {
+            Err(_) if again.next().is_some() => {
                 socket.send(&bytes).await.map_err(|e| network(&e))?;
                 continue;
             }

@@ -11,7 +11,7 @@ use dcv_core::{
     keeper::{self, Act, Open, OrderOfIt, Policy, Present, SoFar, Task, Trouble, Wanted},
     state::{End, Run},
 };
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use crate::{
     config::{Config, Kept},
@@ -19,9 +19,6 @@ use crate::{
     request::{DEFAULT_OUT, out_dir, read_names},
 };
 
-/// By how much this machine's clock and the CA's may differ before nothing is decided by it: far more than clocks drift, far less than
-/// anything here lives.
-const CLOCK_TRUST: SignedDuration = SignedDuration::from_hours(1);
 /// Of how many orders `dcv plan` asks when they end, ahead of the time when it matters.
 const ASKED_AHEAD: usize = 50;
 
@@ -30,14 +27,9 @@ pub(crate) struct Inventory {
     pub(crate) tasks: Vec<Task>,
     /// What is there of each certificate.
     pub(crate) present: BTreeMap<String, Present>,
-    /// How many runs of each label the journal had.
-    pub(super) runs: HashMap<String, u64>,
-    /// Open runs that wait until the CA tells of their orders.
-    pub(super) parked: HashMap<OrderId, Parked>,
 }
 
 /// A run that waits until the CA tells of its order.
-#[derive(Clone)]
 pub(super) struct Parked {
     pub(super) label: String,
     pub(super) run: RunId,
@@ -50,8 +42,7 @@ impl Parked {
     pub(super) fn of(run: Run) -> Option<(OrderId, Self)> {
         let (id, label) = (run.id.clone(), run.request.label.clone()?);
         let page = Page::from(run);
-        let (order, waiting) = page.waits.filter(|_| !page.closed)?;
-        Some((order, Self { label, run: id, waiting, since: page.last }))
+        OpenRun::of(id, &page)?.parked(&label)
     }
 
     /// Whether an order's status is another than that which the run waits in.
@@ -66,10 +57,11 @@ impl Parked {
     }
 }
 
-/// The last run of each label: the open one, and the order of the last one that came to a certificate.
+/// What the journal says of a label: the open run, and the order of the last one that came to a certificate.
 #[derive(Default)]
-struct Known {
-    runs: u64,
+pub(super) struct Known {
+    /// How many runs it had.
+    pub(super) runs: u64,
     open: Option<OpenRun>,
     order: Option<OrderId>,
     /// The runs that have come to a bad end since the last good one.
@@ -84,6 +76,11 @@ impl Known {
             .map(|open| Open { run: &open.id, waits: open.waits.as_ref().map(|(_, waiting)| (waiting, open.last)) });
         SoFar { open, trouble: self.trouble.as_ref() }
     }
+
+    /// The open run, where it waits until the CA tells of its order.
+    pub(super) fn parked(&self, label: &str) -> Option<(OrderId, Parked)> {
+        self.open.as_ref()?.parked(label)
+    }
 }
 
 /// A run that is not closed.
@@ -93,6 +90,17 @@ struct OpenRun {
     last: Timestamp,
     /// The order of which the CA will tell, and whom the run waits for, where it waits and nothing else is to be done.
     waits: Option<(OrderId, Waiting)>,
+}
+
+impl OpenRun {
+    fn of(id: RunId, page: &Page) -> Option<Self> {
+        (!page.closed).then(|| Self { id, last: page.last, waits: page.waits.clone() })
+    }
+
+    fn parked(&self, label: &str) -> Option<(OrderId, Parked)> {
+        let (order, waiting) = self.waits.clone()?;
+        Some((order, Parked { label: label.to_owned(), run: self.id.clone(), waiting, since: self.last }))
+    }
 }
 
 /// What the journal says of one run, as far as it matters here.
@@ -132,7 +140,7 @@ pub(crate) struct Books {
 
 impl Books {
     /// What is known of each label.
-    async fn read(&mut self, journal: &dyn Journal) -> Result<HashMap<String, Known>> {
+    pub(super) async fn read(&mut self, journal: &dyn Journal) -> Result<HashMap<String, Known>> {
         let ids = journal.runs(Which::All).await?;
         let new: Vec<RunId> = ids.iter().filter(|id| !self.closed.contains_key(*id)).cloned().collect();
         let mut open: HashMap<RunId, Page> = HashMap::new();
@@ -148,9 +156,7 @@ impl Books {
             let Some(label) = page.label.clone() else { continue };
             let of_label = known.entry(label).or_default();
             of_label.runs += 1;
-            if !page.closed {
-                of_label.open = Some(OpenRun { id, last: page.last, waits: page.waits.clone() });
-            }
+            of_label.open = OpenRun::of(id, page).or(of_label.open.take());
             of_label.order = page.order.or(of_label.order);
             of_label.trouble = match (&page.end, of_label.trouble.take()) {
                 (Some(reason), before) => Some(Trouble {
@@ -175,26 +181,14 @@ pub(super) enum Ask {
     Ahead,
 }
 
-/// Looks at files, journal and account, and decides.
+/// Looks at files and account beside what the journal says, and decides.
 pub(super) async fn look(
     config: &Config,
     client: &Client,
-    journal: Option<&dyn Journal>,
-    books: &mut Books,
+    mut known: HashMap<String, Known>,
     now: Timestamp,
     ask: Ask,
 ) -> Result<Inventory> {
-    let mut known = match journal {
-        Some(journal) => books.read(journal).await?,
-        None => HashMap::new(),
-    };
-    let waits = |(label, known): (&String, &Known)| {
-        let open = known.open.as_ref()?;
-        let (order, waiting) = open.waits.clone()?;
-        Some((order, Parked { label: label.clone(), run: open.id.clone(), waiting, since: open.last }))
-    };
-    let parked = known.iter().filter_map(waits).collect();
-    let runs = known.iter().map(|(label, known)| (label.clone(), known.runs)).collect();
     let policy = policy(config);
     let mut tasks = Vec::new();
     let mut present = BTreeMap::new();
@@ -232,21 +226,16 @@ pub(super) async fn look(
         }
     }
     tasks.sort_by_key(|task| (task.at, task.urgency()));
-    Ok(Inventory { tasks, present, runs, parked })
+    Ok(Inventory { tasks, present })
 }
 
 /// A clock that is years ahead makes everything look as if it had ended, and each renewal costs money.
-fn check_clock(client: &Client) -> Result<()> {
-    match client.clock_skew() {
-        Some(skew) if skew.abs() > CLOCK_TRUST => {
-            let which = if skew.is_positive() { "ahead of" } else { "behind" };
-            let hours = (skew.abs().as_secs() + 1800) / 3600;
-            let message =
-                format!("this machine's is {hours} hours {which} the CA's; nothing is decided by it: set it right");
-            Err(Failure::usage("clock", message))
-        }
-        _ => Ok(()),
-    }
+pub(super) fn check_clock(client: &Client) -> Result<()> {
+    let Some(skew) = client.clock_error() else { return Ok(()) };
+    let which = if skew.is_positive() { "ahead of" } else { "behind" };
+    let hours = (skew.abs().as_secs() + 1800) / 3600;
+    let message = format!("this machine's is {hours} hours {which} the CA's; nothing is decided by it: set it right");
+    Err(Failure::usage("clock", message))
 }
 
 fn policy(config: &Config) -> Policy {
