@@ -2,7 +2,7 @@
 
 use certcentral::{CertificateId, OrderId};
 use dcv_core::{
-    Output, Request, RunId,
+    Actor, Output, Request, RunId, Waiting,
     journal::Stamped,
     key::{KeyKind, PrivateKey},
     name::DnsName,
@@ -56,6 +56,10 @@ fn run(output: bool, entries: &[Entry]) -> Run {
     let names = vec![DnsName::parse("www.a.com").expect("a name")];
     let mut request = Request::new("ssl_basic", 7, names, &key).expect("a request");
     request.output = output.then(|| Output { dir: "out".into(), pending_key: None });
+    run_of(request, entries)
+}
+
+fn run_of(request: Request, entries: &[Entry]) -> Run {
     let planned = Entry::Planned { request: Box::new(request) };
     let at = Timestamp::now();
     let entries: Vec<Stamped> =
@@ -73,49 +77,73 @@ fn each_history_has_its_next_step() {
     let proved = [placed(), challenged(&both), presenting(&both), Entry::Presented];
     let all = |more: &[Entry]| -> Vec<Entry> { proved.iter().chain(more).cloned().collect() };
     let retract = |domains: &[&str]| Step::Retract(domains.iter().map(|domain| proof(domain)).collect());
-    let table: Vec<(&str, Vec<Entry>, Step)> = vec![
-        ("nothing has happened", vec![], Step::Place),
-        ("canceled before it was placed", vec![canceling.clone()], Step::Cancel),
-        ("an order may exist", vec![Entry::Placing], Step::Find),
-        ("an order may exist that is to be canceled", vec![Entry::Placing, canceling.clone()], Step::Find),
-        ("placed", vec![Entry::Placing, placed()], Step::Challenge),
-        ("to be approved", vec![placed_as(true)], Step::Follow),
-        ("approved", vec![placed_as(true), Entry::Approved], Step::Challenge),
-        ("everything was validated before", vec![placed(), challenged(&[])], Step::Follow),
-        ("open", vec![placed(), challenged(&both)], Step::Present(vec![proof("a.com"), proof("b.net")])),
+    let table: Vec<(&str, &str, Vec<Entry>, Step)> = vec![
+        ("nothing has happened", "planned", vec![], Step::Place),
+        ("canceled before it was placed", "canceling", vec![canceling.clone()], Step::Cancel),
+        ("an order may exist", "placing", vec![Entry::Placing], Step::Find),
+        ("an order may exist that is to be canceled", "canceling", vec![Entry::Placing, canceling.clone()], Step::Find),
+        ("placed", "proving", vec![Entry::Placing, placed()], Step::Challenge),
+        ("to be approved", "awaiting approval", vec![placed_as(true)], Step::Follow),
+        ("approved", "proving", vec![placed_as(true), Entry::Approved], Step::Challenge),
+        ("everything was validated before", "awaiting validation", vec![placed(), challenged(&[])], Step::Follow),
+        ("open", "proving", vec![placed(), challenged(&both)], Step::Present(vec![proof("a.com"), proof("b.net")])),
         (
             "died while presenting",
+            "proving",
             vec![placed(), challenged(&["a.com"]), presenting(&["a.com"])],
             Step::Present(vec![proof("a.com")]),
         ),
-        ("presented", all(&[]), Step::Watch),
-        ("visible", all(&[Entry::Visible]), Step::Check),
-        ("one of two accepted", all(&[Entry::Visible, accepted(&["a.com"])]), Step::Check),
-        ("all accepted", all(&[Entry::Visible, accepted(&both)]), retract(&both)),
-        ("accepted and tidied", all(&[Entry::Visible, accepted(&both), retracted(&both)]), Step::Follow),
-        ("issued comes before tidying", all(&[Entry::Visible, accepted(&both), issued.clone()]), Step::Download),
-        ("fetched, to be stored first", all(&[accepted(&both), issued.clone(), downloaded.clone()]), Step::Store),
-        ("stored", all(&[accepted(&both), issued.clone(), downloaded.clone(), Entry::Stored]), retract(&both)),
+        ("presented", "proving", all(&[]), Step::Watch),
+        ("visible", "proving", all(&[Entry::Visible]), Step::Check),
+        ("one of two accepted", "proving", all(&[Entry::Visible, accepted(&["a.com"])]), Step::Check),
+        ("all accepted", "awaiting validation", all(&[Entry::Visible, accepted(&both)]), retract(&both)),
+        (
+            "accepted and tidied",
+            "awaiting validation",
+            all(&[Entry::Visible, accepted(&both), retracted(&both)]),
+            Step::Follow,
+        ),
+        (
+            "issued comes before tidying",
+            "issued",
+            all(&[Entry::Visible, accepted(&both), issued.clone()]),
+            Step::Download,
+        ),
+        (
+            "fetched, to be stored first",
+            "issued",
+            all(&[accepted(&both), issued.clone(), downloaded.clone()]),
+            Step::Store,
+        ),
+        (
+            "stored",
+            "issued",
+            all(&[accepted(&both), issued.clone(), downloaded.clone(), Entry::Stored]),
+            retract(&both),
+        ),
         (
             "all done",
+            "issued",
             all(&[accepted(&both), issued.clone(), downloaded.clone(), Entry::Stored, retracted(&both)]),
             Step::Close,
         ),
-        ("closed", all(&[retracted(&both), Entry::Closed]), Step::Rest),
-        ("to be canceled", all(std::slice::from_ref(&canceling)), Step::Cancel),
-        ("canceled, and proofs are out", all(&[canceling.clone(), canceled.clone()]), retract(&both)),
-        ("canceled and tidied", all(&[canceling.clone(), canceled, retracted(&both)]), Step::Close),
-        ("issued while it was to be canceled", all(&[canceling, issued]), Step::Download),
-        ("rejected, and proofs are out", all(std::slice::from_ref(&failed)), retract(&both)),
-        ("rejected before anything was shown", vec![placed(), failed], Step::Close),
+        ("closed", "validated", all(&[retracted(&both), Entry::Closed]), Step::Rest),
+        ("to be canceled", "canceling", all(std::slice::from_ref(&canceling)), Step::Cancel),
+        ("canceled, and proofs are out", "canceled", all(&[canceling.clone(), canceled.clone()]), retract(&both)),
+        ("canceled and tidied", "canceled", all(&[canceling.clone(), canceled, retracted(&both)]), Step::Close),
+        ("issued while it was to be canceled", "issued", all(&[canceling, issued]), Step::Download),
+        ("rejected, and proofs are out", "failed", all(std::slice::from_ref(&failed)), retract(&both)),
+        ("rejected before anything was shown", "failed", vec![placed(), failed], Step::Close),
         (
             "a new value replaces the old one, which is taken back",
+            "proving",
             vec![placed(), challenged(&["a.com"]), presenting(&["a.com", "old.com"]), Entry::Presented],
             retract(&["old.com"]),
         ),
     ];
-    for (what, entries, step) in table {
-        assert_eq!(next(&run(true, &entries), Timestamp::now(), Tidying::Possible), step, "{what}");
+    for (what, stage, entries, step) in table {
+        let run = run(true, &entries);
+        assert_eq!((run.stage(), next(&run, Timestamp::now(), Tidying::Possible)), (stage, step), "{what}");
     }
 }
 
@@ -170,6 +198,56 @@ fn a_value_is_renewed_before_it_ends() {
         next(&run(true, &entries), now, Tidying::Possible)
     };
     assert_eq!(step(SignedDuration::from_hours(48)), Step::Watch);
+    assert_eq!(step(SignedDuration::from_hours(36)), Step::Watch);
     assert_eq!(step(SignedDuration::from_hours(24)), Step::Challenge);
     assert_eq!(step(SignedDuration::from_hours(-1)), Step::Challenge);
+}
+
+#[test]
+fn a_run_s_id_is_read_as_it_is_written_and_nothing_else_is_one() {
+    let id = RunId::new("2026-11-23T12:00:00Z".parse().expect("a time"));
+    assert!(id.as_str().starts_with("dcv-20261123-") && id.as_str().len() == 25, "{id}");
+    assert_eq!((id.to_string().as_str(), id.to_string().parse()), (id.as_str(), Ok(id.clone())));
+    for no in ["", "a b", "../a", "a\u{1b}", &"a".repeat(65)] {
+        let error = no.parse::<RunId>().expect_err("no id");
+        assert!(error.starts_with("run: `") && !error.contains('\u{1b}'), "{error}");
+    }
+    "a".repeat(64).parse::<RunId>().expect("an id");
+}
+
+#[test]
+fn who_is_waited_for_is_said_in_words() {
+    for (on, told, words) in [
+        (Actor::Approver, true, "an approver of your CertCentral account"),
+        (Actor::OrganizationValidation, true, "the CA's organization validation"),
+        (Actor::Mailbox, true, "whoever reads the CA's mail"),
+        (Actor::DomainValidation, false, "the CA's check of the proofs"),
+        (Actor::Issuance, true, "the CA to issue"),
+        (Actor::Propagation, false, "the name servers or web servers"),
+        (Actor::Deployment, false, "the owner of the deploy command"),
+    ] {
+        let waiting = Waiting { on, what: "order 1".to_owned() };
+        assert_eq!(waiting.to_string(), format!("waiting for {words}: order 1"));
+        assert_eq!(waiting.is_for_the_ca_to_tell(), told, "{on}");
+    }
+}
+
+#[test]
+fn domains_that_no_order_is_for_are_done_when_they_are_proved_and_nothing_is_left() {
+    let names = vec![DnsName::parse("a.com").expect("a name")];
+    let step = |entries: &[Entry], tidying| {
+        let until = Timestamp::now() + SignedDuration::from_hours(24);
+        let request = Request::domains(names.clone(), None, &["ov"], until).expect("a request");
+        next(&run_of(request, entries), Timestamp::now(), tidying)
+    };
+    assert_eq!(step(&[], Tidying::Possible), Step::Challenge);
+    let by_people = Challenge { proof: None, ..challenge("a.com", None) };
+    let people = [Entry::Challenged { challenges: vec![by_people] }];
+    assert_eq!(step(&people, Tidying::Possible), Step::Follow);
+    assert_eq!(step(&[Entry::Canceling { reason: String::new() }], Tidying::Possible), Step::Cancel);
+    let proved = [challenged(&["a.com"]), presenting(&["a.com"]), Entry::Presented, accepted(&["a.com"])];
+    assert_eq!(step(&proved, Tidying::Possible), Step::Retract(vec![proof("a.com")]));
+    assert_eq!(step(&proved, Tidying::Failed), Step::Rest, "it is not closed while a record is out there");
+    let tidied: Vec<Entry> = proved.into_iter().chain([retracted(&["a.com"])]).collect();
+    assert_eq!(step(&tidied, Tidying::Possible), Step::Close);
 }

@@ -31,6 +31,7 @@ static DESCRIPTOR: Descriptor = Descriptor {
 };
 
 /// A host that takes notes of what it is asked for, and refuses the changes that it is told to refuse.
+#[derive(Debug)]
 struct Host {
     most: usize,
     calls: Mutex<Vec<String>>,
@@ -99,6 +100,33 @@ impl ZoneEditor for Host {
     }
 }
 
+/// A host that says nothing of itself but what it has to.
+#[derive(Debug)]
+struct Plain(Host);
+
+#[async_trait]
+impl ZoneEditor for Plain {
+    fn descriptor(&self) -> &Descriptor {
+        self.0.descriptor()
+    }
+
+    async fn find_zone(&self, name: &str) -> Result<Option<Zone>> {
+        self.0.find_zone(name).await
+    }
+
+    async fn check(&self, zone: &Zone, records: &[Record]) -> Result<()> {
+        self.0.check(zone, records).await
+    }
+
+    async fn apply(&self, zone: &Zone, change: &Change) -> Result<()> {
+        self.0.apply(zone, change).await
+    }
+
+    fn place(&self) -> String {
+        self.0.place()
+    }
+}
+
 fn proof(name: &str, value: &str) -> Proof {
     Proof::Txt { name: name.to_owned(), value: value.to_owned() }
 }
@@ -154,6 +182,16 @@ async fn proofs_go_in_batches_as_large_as_the_host_takes_and_each_once() {
     assert_eq!(provider.editor().calls(), [batch("0 1 2", '+'), batch("3 4 5", '+'), last.to_owned()]);
     provider.retract(&proofs[..3]).await.expect("retracted");
     assert_eq!(provider.editor().calls(), [batch("0 1 2", '-')]);
+}
+
+#[tokio::test]
+async fn a_host_that_names_no_limit_is_told_everything_at_once() {
+    let provider = ZoneProvider::new(Plain(Host::default()), None);
+    let proofs: Vec<Proof> = (0..500).map(|n| proof(&format!("n{n}.example.com"), "v")).collect();
+    provider.present(&proofs).await.expect("presented");
+    let calls = provider.editor().0.calls();
+    assert_eq!(calls.iter().filter(|call| call.starts_with("example.com: ")).count(), 1);
+    assert!(format!("{provider:?}").starts_with("ZoneProvider(Plain("), "{provider:?}");
 }
 
 #[tokio::test(start_paused = true)]
