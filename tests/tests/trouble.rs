@@ -317,6 +317,48 @@ async fn a_certificate_that_cannot_be_stored_leaves_no_record_behind() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_cannot_be_fetched_leaves_no_record_behind() {
+    let world = World::start(&[ZONE]).await;
+    fault(&world, "wrong-pem", 100, "GET", "/download").await;
+    let settings = Settings { wait: Duration::from_secs(3), ..impatient() };
+    let dcv = world.address().dcv().settings(settings).build().await.expect("it builds");
+    let run = RunId::new(jiff::Timestamp::now());
+    let failed = dcv.issue_as(run.clone(), request(ORGANIZATION)).await.expect_err("it is another's certificate");
+    assert!(matches!(failed, Error::Certificate(_)), "{failed}");
+    assert_eq!(world.dns.records(), Vec::<String>::new());
+    call(reqwest::Method::DELETE, format!("{}/faults", world.sandbox.control_url()), json!({})).await;
+    issued(dcv.resume(&run).await);
+    assert_eq!(orders_sent(&world), 1);
+}
+
+/// As where the answer was lost, and the CA's lists are behind.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_that_the_lists_show_late_is_waited_for_and_not_placed_again() {
+    let world = World::start(&[ZONE]).await;
+    let (journal, run, request) =
+        (Arc::new(MemoryJournal::default()), RunId::new(jiff::Timestamp::now()), request(ORGANIZATION));
+    let lease = journal.begin(&run, &Entry::Planned { request: Box::new(request.clone()) }).await.expect("begun");
+    journal.append(&lease, &Entry::Placing).await.expect("written down");
+    drop(lease);
+    journal.settle().await;
+    let settings = Settings { lookup_patience: Duration::from_secs(60), ..impatient() };
+    let dcv = world.address().dcv().journal(journal).settings(settings).build().await.expect("it builds");
+    let resumed = tokio::spawn({
+        let (dcv, run) = (dcv.clone(), run.clone());
+        async move { dcv.resume(&run).await }
+    });
+    let has_looked = || world.sandbox.requests_seen().iter().any(|seen| seen.path.contains("/order/certificate?"));
+    while !has_looked() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let mut order = dcv.plan(&request).await.expect("a plan").order.expect("an order");
+    order.alternative_order_id = Some(run.to_string());
+    dcv.client().place_order("ssl_basic", &order).await.expect("placed");
+    issued(resumed.await.expect("it has come to its end"));
+    assert_eq!((world.sandbox.orders(), orders_sent(&world)), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_has_begun_comes_home_before_more_is_begun() {
     let world = World::start(&[ZONE]).await;
     // How many orders are placed and not home, and the most there ever were.
