@@ -308,6 +308,7 @@ impl Dcv {
         self.planned(request).await
     }
 
+    /// The plan of a request that is checked.
     async fn planned(&self, request: &Request) -> Result<Plan> {
         let domains = self.routable(request).await?;
         let proof = |domain: &String| request.placement.proof(request.method, domain, PLACEHOLDER_VALUE);
@@ -390,10 +391,10 @@ impl Dcv {
         request.check()?;
         let place = self.inner.place().await;
         // In a box, for those that wait for a place need little room.
-        Box::pin(self.begin(id, request, place)).await
+        Box::pin(self.issue_at(place, id, request)).await
     }
 
-    async fn begin(&self, id: RunId, request: Request, place: SemaphorePermit<'_>) -> Result<Outcome> {
+    async fn issue_at(&self, place: SemaphorePermit<'_>, id: RunId, request: Request) -> Result<Outcome> {
         let span = span_of_run(&id);
         let plan = self.planned(&request).instrument(span.clone()).await?;
         let entry = Entry::Planned { request: Box::new(request) };

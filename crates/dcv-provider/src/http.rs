@@ -8,6 +8,7 @@
 
 use std::{fmt, fmt::Write, path::Path, time::Duration};
 
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use reqwest::{
     Method, StatusCode, Url,
     header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER},
@@ -100,17 +101,20 @@ impl Api {
     /// # Errors
     /// Those of [`named`](Self::named); naming `ca_file` when it has no certificates.
     pub async fn trusting(field: &str, url: &str, ca_file: Option<&Path>) -> Result<Self> {
-        let Some(file) = ca_file else { return Ok(Self { takes_ca: true, ..Self::named(field, url)? }) };
-        let wrong = |why: String| {
-            ProviderError::new(ErrorKind::Config, format!("ca_file: `{}` {why}; it has to be PEM", file.display()))
-        };
-        let pem = tokio::fs::read(file).await.map_err(|e| wrong(format!("cannot be read: {e}")))?;
-        let roots =
-            reqwest::Certificate::from_pem_bundle(&pem).map_err(|e| wrong(format!("has no certificates: {e}")))?;
-        if roots.is_empty() {
-            return Err(wrong("has no certificates".to_owned()));
+        let mut client = builder();
+        if let Some(file) = ca_file {
+            let wrong = |why: String| {
+                ProviderError::new(ErrorKind::Config, format!("ca_file: `{}` {why}; it has to be PEM", file.display()))
+            };
+            let pem = tokio::fs::read(file).await.map_err(|e| wrong(format!("cannot be read: {e}")))?;
+            let roots =
+                reqwest::Certificate::from_pem_bundle(&pem).map_err(|e| wrong(format!("has no certificates: {e}")))?;
+            if roots.is_empty() {
+                return Err(wrong("has no certificates".to_owned()));
+            }
+            client = client.tls_certs_merge(roots);
         }
-        Ok(Self { takes_ca: true, ..Self::over(field, url, builder().tls_certs_merge(roots))? })
+        Ok(Self { takes_ca: true, ..Self::over(field, url, client)? })
     }
 
     fn over(field: &str, url: &str, client: reqwest::ClientBuilder) -> Result<Self> {
@@ -150,6 +154,15 @@ impl Api {
     /// Those of [`credential`](Self::credential).
     pub fn bearer(self, field: &str, token: &SecretString) -> Result<Self> {
         self.credential(field, header::AUTHORIZATION, "Bearer ", token)
+    }
+
+    /// Sends a user's name and password with every call (RFC 7617). The password is kept out of errors, alone and with the name.
+    ///
+    /// # Errors
+    /// Those of [`credential`](Self::credential).
+    pub fn basic(self, user: &str, password: &SecretString) -> Result<Self> {
+        let pair = SecretString::from(BASE64.encode(format!("{user}:{}", password.expose_secret())));
+        Ok(self.credential("password", header::AUTHORIZATION, "Basic ", &pair)?.hiding(password))
     }
 
     /// Sends this header with every call.
@@ -430,7 +443,7 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// Of a call that could not even be sent.
+    /// Of a call that was not sent, or not answered.
     #[must_use]
     pub fn unsent(error: ProviderError) -> Self {
         Self { error, status: None, body: Box::default() }

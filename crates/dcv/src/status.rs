@@ -262,15 +262,18 @@ impl Board {
                 let configured = config.certificates.get(&task.label);
                 let present = inventory.present.get(&task.label);
                 let stand = before.remove(&task.label).map(|kept| kept.stand);
-                let first =
-                    if busy.contains(&task.label) { (Stage::Works, task.act.word()) } else { (Stage::Rests, "") };
+                let first = || {
+                    let works = busy.contains(&task.label);
+                    let (stage, text) = if works { (Stage::Works, task.act.word()) } else { (Stage::Rests, "") };
+                    Stand::new(stage, text, None)
+                };
                 let kept = Kept {
                     kind: if configured.is_some() { Kind::Certificate } else { Kind::Domain },
                     names: configured.map_or_else(|| vec![task.label.clone()], |kept| kept.names.clone()),
                     task: task.clone(),
                     life: present.map(|present| (present.not_before, present.not_after)),
                     order: present.and_then(|present| present.order.map(|order| order.id)),
-                    stand: stand.unwrap_or_else(|| Stand::new(first.0, first.1, None)),
+                    stand: stand.unwrap_or_else(first),
                 };
                 shared.kept.insert(task.label.clone(), kept);
             }

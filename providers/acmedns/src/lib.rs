@@ -187,7 +187,7 @@ impl Editor {
 
     /// Writes a text over the oldest one.
     async fn update(&self, zone: &Zone, text: &str) -> Result<(), Refusal> {
-        let account = self.account(zone).map_err(|error| Refusal { error, status: None, body: Box::default() })?;
+        let account = self.account(zone).map_err(Refusal::unsent)?;
         let call = self
             .api
             .post("/update")

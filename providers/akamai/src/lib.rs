@@ -235,13 +235,9 @@ impl Editor {
         let request = Signed { method: method.as_str(), scheme: url.scheme(), host: &host, path: &path, body };
         let signature = self.credentials.authorize(&request);
         let value = header::HeaderValue::try_from(signature.expose_secret());
-        let mut value = value.map_err(|_| Refusal {
-            error: ProviderError::new(
-                ErrorKind::Config,
-                "the tokens have characters that no token has; read them again",
-            ),
-            status: None,
-            body: Box::default(),
+        let mut value = value.map_err(|_| {
+            let message = "the tokens have characters that no token has; read them again";
+            Refusal::unsent(ProviderError::new(ErrorKind::Config, message))
         })?;
         value.set_sensitive(true);
         call.header(header::AUTHORIZATION, value).answer().await

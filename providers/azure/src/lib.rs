@@ -243,7 +243,7 @@ pub async fn from_config_in(environment: Environment<'_>, given: Config, dns: Op
     };
     let base = Url::parse(base_url).map_err(|e| config(format!("base_url: `{base_url}` is not a URL: {e}")))?;
     let editor = Editor {
-        api: Api::named("base_url", base_url)?,
+        api: Api::new(base_url)?,
         base,
         tokens: Tokens::new(login),
         list,

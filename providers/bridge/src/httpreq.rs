@@ -18,14 +18,12 @@
 //!   removes whole record sets.
 
 use async_trait::async_trait;
-use base64::{Engine, engine::general_purpose::STANDARD};
 use dcv_provider::{
     DcvProvider, Descriptor, ErrorKind, OptionSpec, ProofKind, ProviderError, Result,
     dns::Dns,
-    http::{Api, Refusal, header},
+    http::{Api, Refusal},
     secret::Secret,
 };
-use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::{Duration, timeout};
@@ -110,8 +108,7 @@ pub async fn from_config(config: Config, dns: Option<Dns>) -> Result<impl DcvPro
     match (&config.username, &config.password) {
         (Some(user), Some(password)) => {
             let password = password.read("password").await?;
-            let pair = SecretString::from(STANDARD.encode(format!("{user}:{}", password.expose_secret())));
-            api = api.credential("password", header::AUTHORIZATION, "Basic ", &pair)?.hiding(&password);
+            api = api.basic(user, &password)?;
         }
         (None, None) => {}
         // lego sends neither then, which nobody wants.
@@ -144,8 +141,7 @@ impl Server {
     async fn in_time(&self, call: impl Future<Output = Result<(), Refusal>>) -> Result<(), Refusal> {
         timeout(self.deadline, call).await.unwrap_or_else(|_| {
             let message = format!("{}: no answer in {} s", self.api.place(), self.deadline.as_secs());
-            let error = ProviderError::new(ErrorKind::Unavailable, message);
-            Err(Refusal { error, status: None, body: Box::default() })
+            Err(Refusal::unsent(ProviderError::new(ErrorKind::Unavailable, message)))
         })
     }
 }

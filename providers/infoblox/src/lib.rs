@@ -114,7 +114,7 @@ pub async fn from_config(config: Config, dns: Option<Dns>) -> Result<Infoblox> {
         return Err(ProviderError::new(ErrorKind::Config, message));
     }
     let password = config.password.read("password").await?;
-    let wapi = Wapi::new(&config.base_url, &config.username, password, config.ca_file.as_deref()).await?;
+    let wapi = Wapi::new(&config.base_url, &config.username, &password, config.ca_file.as_deref()).await?;
     let default = || config.network_view.is_none().then(|| "default".to_owned());
     let editor = Editor {
         wapi,

@@ -2,12 +2,11 @@
 
 use std::path::Path;
 
-use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use dcv_provider::{
     Result,
-    http::{Api, Call, Refusal, header},
+    http::{Api, Call, Refusal},
 };
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -23,10 +22,8 @@ pub(crate) struct Wapi {
 }
 
 impl Wapi {
-    pub(crate) async fn new(url: &str, user: &str, password: SecretString, ca_file: Option<&Path>) -> Result<Self> {
-        let pair = SecretString::from(BASE64.encode(format!("{user}:{}", password.expose_secret())));
-        let api = Api::trusting("base_url", url, ca_file).await?;
-        let api = api.credential("password", header::AUTHORIZATION, "Basic ", &pair)?.hiding(&password);
+    pub(crate) async fn new(url: &str, user: &str, password: &SecretString, ca_file: Option<&Path>) -> Result<Self> {
+        let api = Api::trusting("base_url", url, ca_file).await?.basic(user, password)?;
         let prefix = if url.contains("/wapi/") { String::new() } else { format!("/wapi/{VERSION}") };
         Ok(Self { api, prefix })
     }

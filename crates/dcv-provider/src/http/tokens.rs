@@ -66,13 +66,12 @@ impl<G: Grantor> Tokens<G> {
         api: &Api,
         make: impl for<'a> Fn(&'a Api) -> Call<'a> + Send + Sync,
     ) -> Result<Answer, Refusal> {
+        let send = async |token: &SecretString| {
+            make(&api.clone().bearer("access_token", token).map_err(Refusal::unsent)?).answer().await
+        };
         let token = self.current(None).await.map_err(Refusal::unsent)?;
-        let first = make(&api.clone().bearer("access_token", &token).map_err(Refusal::unsent)?).answer().await;
-        match first {
-            Err(refusal) if refusal.is(401) => {
-                let newer = self.current(Some(&token)).await.map_err(Refusal::unsent)?;
-                make(&api.clone().bearer("access_token", &newer).map_err(Refusal::unsent)?).answer().await
-            }
+        match send(&token).await {
+            Err(refusal) if refusal.is(401) => send(&self.current(Some(&token)).await.map_err(Refusal::unsent)?).await,
             other => other,
         }
     }
