@@ -9,10 +9,11 @@ use std::{
 use async_trait::async_trait;
 use certcentral_sandbox::account::Approval;
 use dcv_core::{
-    Actor, Error, Event, Observer, Outcome, Request, RunId, Settings, Waiting,
+    Actor, Error, Event, Observer, Outcome, Purpose, Request, RunId, Settings, Waiting,
     journal::{Journal, JournalError, Lease, MemoryJournal, Stamped, Which},
     key::{KeyKind, PrivateKey},
     name::DnsName,
+    placement::Method,
     state::Entry,
 };
 use dcv_tests::world::{API_KEY, ORGANIZATION, World, impatient};
@@ -84,6 +85,21 @@ async fn a_gateway_that_fails_before_the_order_leaves_one_order_in_the_end() {
     let dcv = world.address().dcv().build().await.expect("it builds");
     issued(dcv.issue(request(ORGANIZATION)).await);
     assert_eq!(world.sandbox.orders(), 1, "the order was looked for until it counted as never placed, and then placed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_is_sent_twice_at_most_however_often_it_is_gone_on_with() {
+    let world = World::start(&[ZONE]).await;
+    fault(&world, "502", 1000, "POST", "/order/certificate/").await;
+    let dcv = world.address().dcv().build().await.expect("it builds");
+    let error = dcv.issue(request(ORGANIZATION)).await.expect_err("nobody knows");
+    assert!(matches!(&error, Error::OutcomeUnknown { cause, .. } if cause.contains("2 times")), "{error}");
+    let run = dcv.runs(Which::Open).await.expect("the journal is read").remove(0).id;
+    assert!(matches!(dcv.resume(&run).await, Err(Error::OutcomeUnknown { .. })));
+    assert_eq!(orders_sent(&world), 2);
+    dcv.cancel(&run, "it is in nobody's list").await.expect("given up");
+    assert!(dcv.runs(Which::Open).await.expect("the journal is read").is_empty());
+    assert_eq!(orders_sent(&world), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -197,6 +213,87 @@ async fn an_organization_that_is_not_validated_is_waited_for_without_records_lyi
     let url = format!("{}/organizations/{PENDING_ORGANIZATION}", world.sandbox.control_url());
     call(reqwest::Method::PUT, url, json!({ "ov": { "status": "active", "until": "2030-01-01T00:00:00Z" } })).await;
     issued(dcv.resume(&run).await);
+    assert_eq!(world.sandbox.orders(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_domain_whose_validation_ends_while_people_take_their_time_is_proved_anew() {
+    let world = World::start_with(&[ZONE], |config| config.dcv_reuse_days = Some(1)).await;
+    let settings = Settings { wait: Duration::from_secs(3), ..impatient() };
+    let dcv = world.address().dcv().settings(settings).build().await.expect("it builds");
+    issued(dcv.issue(request(ORGANIZATION)).await);
+    let updates = world.dns.update_count();
+    let (run, waiting) = waits(&dcv, PENDING_ORGANIZATION).await;
+    assert_eq!(waiting.on, Actor::OrganizationValidation, "{waiting}");
+    assert_eq!(world.dns.update_count(), updates, "the domain was validated");
+
+    let clock = format!("{}/clock", world.sandbox.control_url());
+    call(reqwest::Method::POST, clock, json!({ "seconds": 2 * 86_400 })).await;
+    let url = format!("{}/organizations/{PENDING_ORGANIZATION}", world.sandbox.control_url());
+    call(reqwest::Method::PUT, url, json!({ "ov": { "status": "active", "until": "2030-01-01T00:00:00Z" } })).await;
+    issued(dcv.resume(&run).await);
+    assert!(world.dns.update_count() > updates, "it was proved again");
+    assert_eq!((world.sandbox.orders(), world.dns.records()), (2, Vec::new()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_duplicate_that_cannot_be_canceled_takes_its_records_back_and_comes_home() {
+    let world = World::start_with(&[ZONE], |config| config.dcv_reuse_days = Some(1)).await;
+    let settings = Settings { wait: Duration::from_millis(500), ..impatient() };
+    let dcv = world.address().dcv().settings(settings).build().await.expect("it builds");
+    let Ok(Outcome::Issued(first)) = dcv.issue(request(ORGANIZATION)).await else { panic!("no certificate") };
+    let order_id = first.order_id.expect("it is known");
+
+    // The domain has to be proved again, and the CA finds fault with its zone, so that the proof stays out.
+    let clock = format!("{}/clock", world.sandbox.control_url());
+    call(reqwest::Method::POST, clock, json!({ "seconds": 2 * 86_400 })).await;
+    let faults = format!("{}/faults", world.sandbox.control_url());
+    call(reqwest::Method::POST, faults.clone(), json!({ "fault": "dnssec", "times": 1000, "name": ZONE })).await;
+    let copy = request(ORGANIZATION).purpose(Purpose::Duplicate { order_id });
+    let Outcome::Waiting(_) = dcv.issue(copy).await.expect("asked for") else { panic!("it waits") };
+    let run = dcv.runs(Which::Open).await.expect("the journal is read").remove(0).id;
+    assert_eq!(world.dns.records().len(), 1, "the proof is out");
+    let error = dcv.cancel(&run, "no longer needed").await.expect_err("it is refused").to_string();
+    assert!(error.contains("cannot be canceled"), "{error}");
+    assert_eq!(world.dns.records(), Vec::<String>::new());
+
+    call(reqwest::Method::DELETE, faults, json!({})).await;
+    issued(dcv.resume(&run).await);
+    assert_eq!((world.sandbox.orders(), world.dns.records()), (1, Vec::new()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_domain_that_is_renewed_by_mail_is_not_taken_for_renewed_before_anybody_acts() {
+    let world = World::start(&[ZONE]).await;
+    let settings = Settings { wait: Duration::from_millis(500), ..impatient() };
+    let dcv = world.address().dcv().settings(settings).build().await.expect("it builds");
+    let domain = || vec![DnsName::parse(ZONE).expect("a good name")];
+    let in_days = |days: i64| jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24 * days);
+    let first = Request::domains(domain(), Some(ORGANIZATION.into()), &["ov"], in_days(1)).expect("a good request");
+    assert!(matches!(dcv.issue(first).await, Ok(Outcome::Validated(_))));
+
+    let clock = format!("{}/clock", world.sandbox.control_url());
+    call(reqwest::Method::POST, clock, json!({ "seconds": 100 * 86_400 })).await;
+    let again = Request::domains(domain(), None, &["ov"], in_days(250)).expect("a good request").method(Method::Email);
+    let Ok(Outcome::Waiting(waiting)) = dcv.issue(again).await else { panic!("somebody has to open the link") };
+    assert_eq!(waiting.on, Actor::Mailbox, "{waiting}");
+    let run = dcv.runs(Which::Open).await.expect("the journal is read").remove(0).id;
+    let link = world.sandbox.mails().last().expect("a mail").2.clone();
+    assert!(reqwest::Client::new().post(&link).send().await.expect("an answer").status().is_success());
+    assert!(matches!(dcv.resume(&run).await, Ok(Outcome::Validated(_))));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_domain_that_was_proved_by_a_file_does_not_stand_for_the_names_below_it() {
+    let world = World::start(&[ZONE]).await;
+    let dcv = world.address().dcv().build().await.expect("it builds");
+    issued(dcv.issue(request(ORGANIZATION)).await);
+    let client = world.address().client();
+    let domain = client.domain_by_name(ZONE).await.expect("looked up").expect("it is known");
+    client.change_domain_dcv_method(domain.id, &certcentral::DcvMethod::HttpToken, true).await.expect("changed");
+    let nobody = world.address().dcv().router(dcv_core::Router::new()).build().await.expect("it builds");
+    let error = nobody.issue(request(ORGANIZATION)).await.expect_err("unroutable").to_string();
+    assert!(error.contains(ZONE) && error.contains("route"), "{error}");
     assert_eq!(world.sandbox.orders(), 1);
 }
 

@@ -6,7 +6,7 @@
 
 use std::{fmt, path::Path, sync::Arc, time::Duration};
 
-use certcentral::{Client, OrderId};
+use certcentral::{Client, DcvMethod, OrderId};
 use dcv_provider::{Place, Proof, ProviderError, Retry, dns::Dns};
 use futures_util::future;
 use jiff::Timestamp;
@@ -326,11 +326,15 @@ impl Dcv {
     }
 
     /// The domains that will probably have to be proved. One that no provider serves is looked up in the account: when it is
-    /// validated there for another day at least, nothing has to be proved, and nobody has to serve it.
+    /// validated there for another day at least, nothing has to be proved, and nobody has to serve it. A file shows control of
+    /// its own host only (API page "DCV methods"), so that a domain which was proved by one covers no name below it.
     async fn routable(&self, request: &Request) -> Result<Vec<String>> {
         let expected = request.expected_domains();
         let Some(kind) = request.method.proof_kind() else {
             return Ok(expected.into_iter().map(str::to_owned).collect());
+        };
+        let by_file = |known: &certcentral::Domain| {
+            matches!(known.dcv_method, Some(DcvMethod::HttpToken | DcvMethod::HttpTokenDynamic))
         };
         let mut domains = Vec::new();
         for domain in expected {
@@ -338,12 +342,12 @@ impl Dcv {
                 Ok(_) => domains.push(domain.to_owned()),
                 Err(unroutable) => {
                     let soon = Timestamp::now() + jiff::SignedDuration::from_hours(24);
-                    let page = self.inner.client.domains(Some(domain), 100, 0).await?;
-                    if !page
-                        .items
-                        .iter()
-                        .any(|known| known.name.as_deref() == Some(domain) && known.is_validated_at(soon))
-                    {
+                    let known = self.inner.client.domain_by_name(domain).await?;
+                    let is_enough = |known: &certcentral::Domain| {
+                        known.validated_until(request.validation_type()).is_some_and(|end| end > soon)
+                            && (!by_file(known) || request.is_only_for(domain))
+                    };
+                    if !known.as_ref().is_some_and(is_enough) {
                         return Err(unroutable);
                     }
                 }
@@ -361,7 +365,8 @@ impl Dcv {
         if !following::is_open(&order.status) {
             return Ok(None);
         }
-        Ok(Some(following::who_must_act(&self.inner.client, &order, &[]).await))
+        let validation = following::validation_of(&self.inner.client, &order).await?;
+        Ok(Some(following::who_must_act(&self.inner.client, &order, &validation, &[]).await))
     }
 
     /// Something has happened to an order, somebody says: whoever waits for it looks now and not at the next tick.

@@ -79,7 +79,8 @@ impl Follower {
         Ok(seen.changes.values().map(|(at, change)| (at.elapsed(), change.clone())).collect())
     }
 
-    /// Waits until the order has a status other than `known`, or until `deadline`.
+    /// Waits until the order has a status other than `known`, which it had at `looked`, or until `deadline`. What was told before that is
+    /// probably older than what the caller knows, and is believed no sooner than after a tick.
     ///
     /// # Errors
     /// What the call for status changes says, when it fails beyond the client's own retries.
@@ -88,15 +89,20 @@ impl Follower {
         client: &Client,
         order: OrderId,
         known: &OrderStatus,
+        looked: Instant,
         deadline: Instant,
     ) -> certcentral::Result<Option<StatusChange>> {
+        let mut waited = false;
         loop {
             // Listening begins before looking, so that no hint falls between.
             let hinted = self.shared.hinted.notified();
             let wake = {
                 let mut seen = self.shared.seen.lock().await;
                 self.shared.look(client, &mut seen, None).await?;
-                if let Some((_, change)) = seen.changes.get(&order).filter(|(_, change)| change.status != *known) {
+                let is_news = |(told, change): &&(Instant, StatusChange)| {
+                    (waited || *told >= looked) && !is_the_same(&change.status, known)
+                };
+                if let Some((_, change)) = seen.changes.get(&order).filter(is_news) {
                     return Ok(Some(change.clone()));
                 }
                 seen.last_look.unwrap_or_else(Instant::now) + self.shared.tick
@@ -109,8 +115,15 @@ impl Follower {
                 }
                 () = hinted => {}
             }
+            waited = true;
         }
     }
+}
+
+/// Whether two words say the same of an order: lists and the order itself do not use the same ones.
+fn is_the_same(one: &OrderStatus, other: &OrderStatus) -> bool {
+    let at_the_ca = |status: &OrderStatus| matches!(status, OrderStatus::Pending | OrderStatus::Processing);
+    one == other || (at_the_ca(one) && at_the_ca(other))
 }
 
 impl Shared {
@@ -127,10 +140,13 @@ impl Shared {
         seen.last_look = Some(now);
         let ago = |since: Timestamp| Duration::try_from(Timestamp::now().duration_since(since)).unwrap_or_default();
         let window = now.duration_since(seen.until).max(back.map(ago).unwrap_or_default()) + OVERLAP;
-        for change in client.status_changes(window).await? {
+        let changes = client.status_changes(window).await?;
+        // Not before: what happened while it was asked is in the answer.
+        let told = Instant::now();
+        for change in changes {
             match seen.changes.get(&change.order_id) {
                 Some((_, known)) if *known == change => {}
-                _ => drop(seen.changes.insert(change.order_id, (now, change))),
+                _ => drop(seen.changes.insert(change.order_id, (told, change))),
             }
         }
         seen.until = now;

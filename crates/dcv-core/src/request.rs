@@ -318,6 +318,19 @@ impl Request {
         if exact { name.base() } else { name.registrable() }
     }
 
+    /// What the domains have to be validated for: `ov` or `ev`.
+    pub(crate) fn validation_type(&self) -> &'static str {
+        let hint = self.order.product.as_ref().is_some_and(|hint| hint.type_hint.eq_ignore_ascii_case("ev"));
+        if hint || self.product.contains("_ev") { "ev" } else { "ov" }
+    }
+
+    /// Whether no name of the request but the domain itself hangs on it.
+    pub(crate) fn is_only_for(&self, domain: &str) -> bool {
+        let scope = self.order.certificate_dcv_scope.as_ref();
+        let mut of_domain = self.names.iter().filter(|name| self.domain_of(name, scope) == domain);
+        of_domain.all(|name| name.as_str() == domain)
+    }
+
     /// The domains that the CA will probably want proved, before it has said so, each once.
     pub(crate) fn expected_domains(&self) -> Vec<&str> {
         let scope = self.order.certificate_dcv_scope.as_ref();

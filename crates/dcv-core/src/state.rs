@@ -5,6 +5,7 @@
 //!
 //! - a run that ended badly takes its proofs back before it closes;
 //! - where an order may have been placed it is looked for, never placed again blindly;
+//! - what is to be canceled takes its proofs back first, for the CA may refuse;
 //! - only open domains are proved; each proof is journaled before it is presented, and stays on the list of what may be
 //!   out there until it was taken back;
 //! - the CA is asked to check once everything is visible;
@@ -23,6 +24,9 @@ use crate::{journal::Stamped, request::Request};
 /// A random value is renewed when it has less than this left to live; CertCentral's live 30 days, and its open
 /// validator refuses them from the 29th on.
 pub const RENEW_VALUE_BEFORE: SignedDuration = SignedDuration::from_hours(36);
+
+/// How long values that are about to end are made do with before they are asked for again: the CA may go on telling the same ones.
+const ASK_AGAIN: SignedDuration = SignedDuration::from_mins(10);
 
 /// Names a run, and its order at the CA: it is sent as `alternative_order_id`, by which an order is found again after
 /// an answer was lost.
@@ -101,7 +105,7 @@ pub enum Entry {
     },
     /// An approver has let the order pass.
     Approved,
-    /// What is open and how it will be proved. Replaces earlier challenges.
+    /// What is open and how it will be proved. Replaces earlier challenges; a domain that was accepted before is open again.
     Challenged {
         /// One for each domain under validation; empty when everything was validated already.
         challenges: Vec<Challenge>,
@@ -156,6 +160,11 @@ pub enum Entry {
     /// Intent: the order is about to be canceled.
     Canceling {
         /// Why.
+        reason: String,
+    },
+    /// The CA does not cancel it: the run goes on.
+    NotCanceled {
+        /// What the CA says.
         reason: String,
     },
     /// The order is canceled, or was never placed.
@@ -252,6 +261,8 @@ pub struct Run {
     pub request: Request,
     /// Since when an order may exist whose number is not known.
     pub placing_since: Option<Timestamp>,
+    /// How often it was sent.
+    pub sent: u32,
     /// The order's number.
     pub order_id: Option<OrderId>,
     /// The order's own random value.
@@ -264,6 +275,8 @@ pub struct Run {
     pub asked_for: Option<CertificateId>,
     /// What is to be proved; `None` until it is known.
     pub challenges: Option<Vec<Challenge>>,
+    /// When that was asked for last.
+    pub challenged: Option<Timestamp>,
     /// Domains whose proof the CA has accepted.
     pub accepted: BTreeSet<String>,
     /// Proofs that may be out there.
@@ -312,12 +325,14 @@ impl Run {
             last: first.at,
             request: (**request).clone(),
             placing_since: None,
+            sent: 0,
             order_id: None,
             random_value: None,
             needs_approval: false,
             request_id: None,
             asked_for: None,
             challenges: None,
+            challenged: None,
             accepted: BTreeSet::new(),
             shown: BTreeSet::new(),
             presented: BTreeSet::new(),
@@ -342,7 +357,10 @@ impl Run {
         self.last = at;
         match entry.clone() {
             Entry::Planned { .. } | Entry::Deploying | Entry::DeployFailed { .. } => {}
-            Entry::Placing => self.placing_since = Some(at),
+            Entry::Placing => {
+                self.placing_since = Some(at);
+                self.sent += 1;
+            }
             Entry::Placed { order_id, certificate_id, random_value, needs_approval, request_id, chain } => {
                 self.order_id = Some(order_id);
                 self.asked_for = certificate_id;
@@ -353,6 +371,8 @@ impl Run {
             }
             Entry::Approved => self.needs_approval = false,
             Entry::Challenged { challenges } => {
+                self.accepted.retain(|domain| challenges.iter().all(|challenge| challenge.domain != *domain));
+                self.challenged = Some(at);
                 self.challenges = Some(challenges);
                 self.visible = false;
             }
@@ -376,6 +396,7 @@ impl Run {
             }
             Entry::Failed { reason } => self.end = Some(End::Failed(reason)),
             Entry::Canceling { reason } => self.canceling = Some(reason),
+            Entry::NotCanceled { .. } => self.canceling = None,
             Entry::Canceled { reason } => self.end = Some(End::Canceled(reason)),
             Entry::Closed => self.closed = true,
         }
@@ -489,12 +510,16 @@ pub fn next(run: &Run, now: Timestamp, tidying: Tidying) -> Step {
         return Step::Download;
     }
     if run.canceling.is_some() {
-        return Step::Cancel;
+        return match retract(run.shown.clone(), Step::Cancel) {
+            Step::Rest => Step::Cancel,
+            step => step,
+        };
     }
     if run.needs_approval {
         return Step::Follow;
     }
-    if run.challenges.is_none() || run.open_challenges().any(|challenge| is_ending(challenge, now)) {
+    let asked_lately = run.challenged.is_some_and(|at| now.duration_since(at).abs() < ASK_AGAIN);
+    if run.challenges.is_none() || (!asked_lately && run.open_challenges().any(|challenge| is_ending(challenge, now))) {
         return Step::Challenge;
     }
     let wanted: BTreeSet<Proof> = run.open_challenges().filter_map(|challenge| challenge.proof.clone()).collect();

@@ -128,7 +128,20 @@ fn each_history_has_its_next_step() {
             Step::Close,
         ),
         ("closed", "validated", all(&[retracted(&both), Entry::Closed]), Step::Rest),
-        ("to be canceled", "canceling", all(std::slice::from_ref(&canceling)), Step::Cancel),
+        ("to be canceled, and proofs are out", "canceling", all(std::slice::from_ref(&canceling)), retract(&both)),
+        ("to be canceled", "canceling", all(&[canceling.clone(), retracted(&both)]), Step::Cancel),
+        (
+            "the CA does not cancel it",
+            "proving",
+            all(&[canceling.clone(), retracted(&both), Entry::NotCanceled { reason: String::new() }]),
+            Step::Present(vec![proof("a.com"), proof("b.net")]),
+        ),
+        (
+            "a domain is open again",
+            "proving",
+            all(&[Entry::Visible, accepted(&both), retracted(&both), challenged(&["a.com"])]),
+            Step::Present(vec![proof("a.com")]),
+        ),
         ("canceled, and proofs are out", "canceled", all(&[canceling.clone(), canceled.clone()]), retract(&both)),
         ("canceled and tidied", "canceled", all(&[canceling.clone(), canceled, retracted(&both)]), Step::Close),
         ("issued while it was to be canceled", "issued", all(&[canceling, issued]), Step::Download),
@@ -191,16 +204,19 @@ fn what_cannot_be_taken_back_keeps_the_run_open_and_the_certificate_coming() {
 
 #[test]
 fn a_value_is_renewed_before_it_ends() {
-    let now = Timestamp::now();
-    let step = |life: SignedDuration| {
+    let now = Timestamp::now() + SignedDuration::from_mins(11);
+    let step_at = |now: Timestamp, life: SignedDuration| {
         let challenges = vec![challenge("a.com", Some(now + life))];
         let entries = [placed(), Entry::Challenged { challenges }, presenting(&["a.com"]), Entry::Presented];
         next(&run(true, &entries), now, Tidying::Possible)
     };
+    let step = |life: SignedDuration| step_at(now, life);
     assert_eq!(step(SignedDuration::from_hours(48)), Step::Watch);
     assert_eq!(step(SignedDuration::from_hours(36)), Step::Watch);
     assert_eq!(step(SignedDuration::from_hours(24)), Step::Challenge);
     assert_eq!(step(SignedDuration::from_hours(-1)), Step::Challenge);
+    let lately = step_at(Timestamp::now(), SignedDuration::from_hours(24));
+    assert_eq!(lately, Step::Watch, "the CA tells the same one again, and is not asked without a pause");
 }
 
 #[test]

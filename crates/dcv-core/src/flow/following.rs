@@ -2,7 +2,7 @@
 
 use certcentral::{
     CertificateId, CertificateStatus, Client, DcvEmail, DcvMethod, Domain, DomainId, IssuedCopy, Moment, Order,
-    OrderId, OrderStatus, RequestId, RequestStatus, ValidationStatus,
+    OrderId, OrderStatus, OrderValidation, RequestId, RequestStatus, ValidationStatus,
 };
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::{Duration, Instant, sleep, sleep_until};
@@ -12,6 +12,7 @@ use crate::{
     error::{Error, Result},
     event::Event,
     key::Csr,
+    name::DnsName,
     request::Purpose,
     state::{Actor, Entry, Waiting},
 };
@@ -20,6 +21,8 @@ use crate::{
 /// ours.
 const EARLIER: SignedDuration = SignedDuration::from_hours(48);
 
+/// After so many ticks a domain that the CA shows as open is proved anew: right after a check its list may be behind.
+const BEHIND: u32 = 4;
 /// What the CA needs to issue, as a rule, when everything is there.
 const ISSUANCE: Duration = Duration::from_secs(60);
 /// How old the word on whom a run waits for may be before it is written down again.
@@ -38,6 +41,7 @@ impl Worker<'_> {
             return self.follow_request(id).await;
         }
         let order_id = self.order_id();
+        let looked = Instant::now();
         let order = self.dcv.client.order_with_caa_status(order_id).await?;
         let known = order.status.clone();
         let had = (self.run.needs_approval, self.run.end.is_some());
@@ -45,11 +49,23 @@ impl Worker<'_> {
         if self.run.certificate_id.is_some() || had != (self.run.needs_approval, self.run.end.is_some()) {
             return Ok(Progress::Made);
         }
-        let waiting = who_must_act(&self.dcv.client, &order, &self.run.request.order.dcv_emails).await;
+        let validation = validation_of(&self.dcv.client, &order).await?;
+        let waiting = who_must_act(&self.dcv.client, &order, &validation, &self.run.request.order.dcv_emails).await;
         self.wait_for(waiting.clone()).await?;
-        let deadline = self.deadline_for(&waiting);
-        match self.dcv.follower.changed(&self.dcv.client, order_id, &known, deadline).await {
+        let mut deadline = self.deadline_for(&waiting);
+        if waiting.on == Actor::DomainValidation {
+            let due = *self.reopened.get_or_insert(looked) + self.dcv.settings.tick * BEHIND;
+            if due <= looked {
+                self.reopened = None;
+                return self.challenge_by(&validation).await;
+            }
+            deadline = deadline.min(due);
+        } else {
+            self.reopened = None;
+        }
+        match self.dcv.follower.changed(&self.dcv.client, order_id, &known, looked, deadline).await {
             Ok(Some(change)) => self.take_status(&change.status, change.certificate_id).await,
+            Ok(None) if deadline < self.deadline_for(&waiting) => Ok(Progress::Made),
             Ok(None) => Ok(Progress::Blocked(waiting)),
             Err(error) if Instant::now() < deadline && !error.is_auth() => {
                 self.tell(&Event::Trouble { message: error.to_string() });
@@ -120,13 +136,13 @@ impl Worker<'_> {
     async fn follow_domains(&mut self) -> Result<Progress> {
         let open: Vec<(String, Option<DomainId>)> =
             self.run.open_challenges().map(|c| (c.domain.clone(), c.domain_id)).collect();
-        let Purpose::Domains { types, .. } = self.run.request.purpose.clone() else { return Ok(Progress::Made) };
+        let Purpose::Domains { types, until, .. } = self.run.request.purpose.clone() else { return Ok(Progress::Made) };
         let mut accepted = Vec::new();
         let mut asked = Vec::new();
         for (domain, id) in open {
             let Some(id) = id else { continue };
             let info = self.dcv.client.domain_with_validation(id).await?;
-            if types.iter().all(|one| is_proved(&info, one)) {
+            if types.iter().all(|one| is_proved(&info, one, until)) {
                 accepted.push(domain);
             } else {
                 asked.push(mail_for(&self.dcv.client, &domain, Some(id), &[]).await);
@@ -158,14 +174,20 @@ impl Worker<'_> {
             let theirs = copy.csr.as_deref().and_then(|pem| Csr::from_pem(pem).ok());
             theirs.is_some_and(|theirs| theirs.spki() == csr.spki())
         };
-        // A key may serve again and again; what was there before this run is not of it.
+        // A key may serve again and again; what was there before this run, or is for other names, is not of it.
         let earlier = |copy: &&IssuedCopy| {
             let created = copy.date_created.as_ref().and_then(Moment::timestamp);
             created.is_some_and(|created| created < self.run.began - EARLIER)
         };
-        let by_number = copies.iter().find(|copy| self.run.asked_for == Some(copy.id));
-        let by_key = || copies.iter().filter(of_our_key).find(|copy| !earlier(copy));
-        Ok(by_number.or_else(by_key).cloned())
+        let of_our_names = |copy: &&IssuedCopy| {
+            let has = |name: &DnsName| copy.dns_names.iter().any(|one| one.eq_ignore_ascii_case(name.as_str()));
+            copy.dns_names.is_empty() || self.run.request.names.iter().all(has)
+        };
+        let ours = match self.run.asked_for {
+            Some(id) => copies.iter().find(|copy| copy.id == id),
+            None => copies.iter().filter(of_our_key).filter(of_our_names).find(|copy| !earlier(copy)),
+        };
+        Ok(ours.cloned())
     }
 
     /// Takes in where a reissue or a duplicate stands. The order's own status speaks of the certificate before it, too.
@@ -176,7 +198,9 @@ impl Worker<'_> {
     ) -> Result<Progress> {
         let order_id = self.order_id();
         let asked_for = self.run.asked_for;
-        if *order_status == OrderStatus::Issued && asked_for.is_some() && certificate_id == asked_for {
+        // An order stays issued while a duplicate of it is not.
+        let tells = matches!(self.run.request.purpose, Purpose::Reissue { .. });
+        if tells && *order_status == OrderStatus::Issued && asked_for.is_some() && certificate_id == asked_for {
             return self.issued(asked_for).await;
         }
         let copy = self.our_copy(order_id).await?;
@@ -283,19 +307,32 @@ pub(super) fn is_open(status: &OrderStatus) -> bool {
     )
 }
 
-/// Whether the CA has accepted the control of a domain for this type.
-fn is_proved(domain: &Domain, validation_type: &str) -> bool {
-    let now = Timestamp::now();
-    domain.validated_until(validation_type).is_some_and(|end| end > now)
+/// Whether the CA has accepted the control of a domain for this type, and for as long as was asked for: an earlier validation may live on
+/// while it is renewed.
+fn is_proved(domain: &Domain, validation_type: &str, until: Timestamp) -> bool {
+    domain.validated_until(validation_type).is_some_and(|end| end >= until)
         || domain.validations.iter().any(|validation| {
             let done = validation.dcv_status.as_ref().unwrap_or(&validation.status).is_validated();
-            let lives = validation.validated_until.as_ref().and_then(Moment::timestamp).is_none_or(|end| end > now);
+            let lives = validation.validated_until.as_ref().and_then(Moment::timestamp).is_none_or(|end| end >= until);
             validation.validation_type.eq_ignore_ascii_case(validation_type) && done && lives
         })
 }
 
+/// What an order waits for at its domains and its organization, as far as it is validated yet.
+pub(super) async fn validation_of(client: &Client, order: &Order) -> certcentral::Result<OrderValidation> {
+    match order.status {
+        OrderStatus::NeedsApproval | OrderStatus::NeedsCsr => Ok(OrderValidation::default()),
+        _ => client.order_validation(order.id).await,
+    }
+}
+
 /// Who must act before an order is issued, from what the CA says about it. `chosen` are the addresses that the order named for mails.
-pub(super) async fn who_must_act(client: &Client, order: &Order, chosen: &[DcvEmail]) -> Waiting {
+pub(super) async fn who_must_act(
+    client: &Client,
+    order: &Order,
+    validation: &OrderValidation,
+    chosen: &[DcvEmail],
+) -> Waiting {
     let id = order.id;
     if order.status == OrderStatus::NeedsApproval {
         let request = order.requests.iter().find(|request| request.is_open());
@@ -306,7 +343,6 @@ pub(super) async fn who_must_act(client: &Client, order: &Order, chosen: &[DcvEm
     if order.status == OrderStatus::NeedsCsr {
         return Waiting { on: Actor::Approver, what: format!("order {id} wants a CSR, in CertCentral") };
     }
-    let validation = client.order_validation(id).await.unwrap_or_default();
     let open: Vec<_> = validation.dns_name_validations.iter().filter(|domain| !domain.status.is_validated()).collect();
     let by_mail =
         |method: Option<&DcvMethod>| method.or(validation.order_dcv_method.as_ref()) == Some(&DcvMethod::Email);
@@ -323,7 +359,7 @@ pub(super) async fn who_must_act(client: &Client, order: &Order, chosen: &[DcvEm
         let what = format!("control of {} is not shown yet; order {id}", names.join(", "));
         return Waiting { on: Actor::DomainValidation, what };
     }
-    let organization = validation.organization_name.unwrap_or_else(|| "the organization".to_owned());
+    let organization = validation.organization_name.as_deref().unwrap_or("the organization");
     let pending: Vec<_> = validation.organization_validations.iter().filter(|v| !v.status.is_validated()).collect();
     let contacts: Vec<String> = pending
         .iter()

@@ -3,7 +3,10 @@
 use std::{path::Path, process::Stdio, time::Duration};
 
 use certcentral::DownloadFormat;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _},
+    time::{Instant, sleep, timeout},
+};
 
 use super::{
     jittered,
@@ -20,6 +23,8 @@ use crate::{
 
 /// How often a deploy command is run before somebody is asked to look at it.
 const DEPLOY_ATTEMPTS: u32 = 3;
+/// How long the last words of a command that has failed are waited for, where something that it has left running could still speak.
+const LAST_WORDS: Duration = Duration::from_millis(200);
 
 impl Worker<'_> {
     /// Fetches the certificate. CertCentral has been seen to give the wrong one when several are fetched quickly, so
@@ -127,7 +132,8 @@ impl Worker<'_> {
         self.blocked(Waiting { on: Actor::Deployment, what }).await
     }
 
-    /// Runs it once, in a process group of its own, so that nothing of it outlives its time.
+    /// Runs it once, in a process group of its own, so that nothing of it outlives its time, or us. It is done when it has ended, whatever it
+    /// has left running with its output open.
     async fn run_command(&self, deploy: &Deploy) -> Result<(), String> {
         let (program, arguments) = deploy.command.split_first().ok_or("the command is empty")?;
         let mut command = tokio::process::Command::new(program);
@@ -142,22 +148,26 @@ impl Worker<'_> {
         if let Some(output) = &self.run.request.output {
             command.env("DCV_DIR", &output.dir);
         }
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).process_group(0);
-        let child = command.spawn().map_err(|e| format!("`{program}` cannot be run: {e}"))?;
-        let group = child.id().and_then(|id| rustix::process::Pid::from_raw(i32::try_from(id).ok()?));
-        let ended = timeout(deploy.timeout, child.wait_with_output()).await;
-        let Ok(ended) = ended else {
-            if let Some(group) = group {
-                // It may have ended just now.
-                let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true).process_group(0);
+        let mut child = command.spawn().map_err(|e| format!("`{program}` cannot be run: {e}"))?;
+        let mut group = Group::of(&child);
+        let mut stderr = child.stderr.take().expect("it is piped");
+        let mut said = Vec::new();
+        let ended = timeout(deploy.timeout, async {
+            tokio::select! {
+                ended = child.wait() => ended,
+                () = keep_the_end(&mut stderr, &mut said) => child.wait().await,
             }
-            return Err(format!("not done after {:?}; it was killed", deploy.timeout));
-        };
-        let output = ended.map_err(|e| e.to_string())?;
-        if output.status.success() {
+        })
+        .await;
+        let Ok(ended) = ended else { return Err(format!("not done after {:?}; it was killed", deploy.timeout)) };
+        let status = ended.map_err(|e| e.to_string())?;
+        if status.success() {
+            group.0 = None;
             return Ok(());
         }
-        let said = String::from_utf8_lossy(&output.stderr);
+        let _ = timeout(LAST_WORDS, keep_the_end(&mut stderr, &mut said)).await;
+        let said = String::from_utf8_lossy(&said);
         let last: String = said
             .lines()
             .rev()
@@ -166,7 +176,34 @@ impl Worker<'_> {
             .chars()
             .take(200)
             .collect();
-        Err(format!("{}: {last}", output.status))
+        Err(format!("{status}: {last}"))
+    }
+}
+
+/// Reads to the end and keeps what was said last.
+async fn keep_the_end(from: &mut (impl AsyncRead + Unpin), said: &mut Vec<u8>) {
+    let mut buffer = [0; 1024];
+    while let Ok(read @ 1..) = from.read(&mut buffer).await {
+        said.extend_from_slice(&buffer[..read]);
+        said.drain(..said.len().saturating_sub(4096));
+    }
+}
+
+/// Processes that end with us.
+struct Group(Option<rustix::process::Pid>);
+
+impl Group {
+    fn of(leader: &tokio::process::Child) -> Self {
+        Self(leader.id().and_then(|id| rustix::process::Pid::from_raw(i32::try_from(id).ok()?)))
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(group) = self.0 {
+            // It may have ended just now.
+            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+        }
     }
 }
 

@@ -80,6 +80,16 @@ impl Worker<'_> {
         } else {
             self.open_domains(&self.dcv.client.order_validation(self.order_id()).await?)
         };
+        self.challenged(open).await
+    }
+
+    /// Proves what the CA shows as open by now, whatever it said before.
+    pub(super) async fn challenge_by(&mut self, validation: &OrderValidation) -> Result<Progress> {
+        let open = self.open_domains(validation);
+        self.challenged(open).await
+    }
+
+    async fn challenged(&mut self, open: Vec<Open>) -> Result<Progress> {
         let challenges = self.challenges_for(open).await?;
         let open: Vec<String> = challenges.iter().map(|challenge| challenge.domain.clone()).collect();
         let proved: Vec<&String> = challenges.iter().flat_map(|challenge| &challenge.names).collect();
@@ -270,8 +280,11 @@ impl Worker<'_> {
         self.dcv.router.group(&proofs)?;
         self.record(Entry::Presenting { proofs: proofs.clone() }).await?;
         if let Err(error) = self.dcv.each_provider(&proofs, Verb::Present).await {
-            // Some may be out there all the same, and they would stay for as long as it takes to mend the cause.
-            self.retract(proofs).await?;
+            // Some may be out there all the same, and they would stay for as long as it takes to mend the cause. They stay on the list:
+            // what was not answered in time may still be carried out, and whoever goes on takes it back.
+            if let Err(error) = self.dcv.each_provider(&proofs, Verb::Retract).await {
+                self.not_retracted(&proofs, &error);
+            }
             return Err(error);
         }
         self.record(Entry::Presented).await?;
@@ -386,11 +399,14 @@ impl Worker<'_> {
             }
             Err(error) => {
                 self.tidying = Tidying::Failed;
-                let what = if proofs.len() == 1 { "a proof".to_owned() } else { format!("{} proofs", proofs.len()) };
-                let message = format!("{what} could not be taken back: {error}");
-                self.tell(&Event::Trouble { message });
+                self.not_retracted(&proofs, &error);
             }
         }
         Ok(Progress::Made)
+    }
+
+    fn not_retracted(&self, proofs: &[Proof], error: &Error) {
+        let what = if proofs.len() == 1 { "a proof".to_owned() } else { format!("{} proofs", proofs.len()) };
+        self.tell(&Event::Trouble { message: format!("{what} could not be taken back: {error}") });
     }
 }

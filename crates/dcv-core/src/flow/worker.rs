@@ -22,6 +22,10 @@ use crate::{
     state::{self, End, Entry, Run, RunId, Step, Tidying, Waiting},
 };
 
+/// How often an order is sent at most. One that is not found after its answer was lost is sent once more; where that is lost, too, something
+/// is wrong that sending does not mend, and each could be an order that is paid for.
+const SENT_AT_MOST: u32 = 2;
+
 /// How a call of [`Worker::drive`] came to its end.
 #[expect(clippy::large_enum_variant, reason = "one for each run")]
 pub(super) enum Finished {
@@ -73,6 +77,8 @@ pub(super) struct Worker<'a> {
     pub(super) deadline: Instant,
     /// Checks asked for in vain so far.
     pub(super) checks: u32,
+    /// Since when the CA shows domains as open that were proved, or that it did not name before.
+    pub(super) reopened: Option<Instant>,
     /// Given back as soon as others have to act, and not asked for again: what is left to do then is little, and should not wait
     /// behind what has not begun.
     pub(super) place: Option<SemaphorePermit<'a>>,
@@ -84,7 +90,18 @@ impl<'a> Worker<'a> {
     pub(super) fn new(dcv: &'a Inner, lease: Lease, run: Run, place: SemaphorePermit<'a>, span: tracing::Span) -> Self {
         let began = Instant::now();
         let deadline = began + dcv.settings.wait;
-        Self { dcv, lease, run, tidying: Tidying::Possible, began, deadline, checks: 0, place: Some(place), span }
+        Self {
+            dcv,
+            lease,
+            run,
+            tidying: Tidying::Possible,
+            began,
+            deadline,
+            checks: 0,
+            reopened: None,
+            place: Some(place),
+            span,
+        }
     }
 
     /// Says that the work begins.
@@ -311,7 +328,11 @@ impl<'a> Worker<'a> {
                     self.record(Entry::Canceled { reason }).await?;
                     Ok(Progress::Made)
                 }
-                None => self.place().await,
+                None if self.run.sent < SENT_AT_MOST => self.place().await,
+                None => Err(Error::OutcomeUnknown {
+                    run: self.run.id.clone(),
+                    cause: format!("it was sent {} times, each answer was lost, and none is listed", self.run.sent),
+                }),
             },
         }
     }
@@ -340,10 +361,25 @@ impl<'a> Worker<'a> {
 
     pub(super) async fn cancel(&mut self) -> Result<Progress> {
         let reason = self.run.canceling.clone().unwrap_or_default();
-        if let Some(order_id) = self.run.order_id
-            && let Some(progress) = self.cancel_at_the_ca(order_id, &reason).await?
-        {
-            return Ok(progress);
+        if let Some(order_id) = self.run.order_id {
+            match self.cancel_at_the_ca(order_id, &reason).await {
+                Ok(None) => {}
+                Ok(Some(progress)) => return Ok(progress),
+                Err(error) => {
+                    // What was not answered may be asked again; what was refused goes on as if nobody had asked.
+                    let refused = match &error {
+                        Error::Api(error) => {
+                            !error.is_rate_limited()
+                                && error.status().is_some_and(|status| (400..500).contains(&status) && status != 401)
+                        }
+                        error => matches!(error, Error::Ended(_)),
+                    };
+                    if refused {
+                        self.record(Entry::NotCanceled { reason: error.to_string() }).await?;
+                    }
+                    return Err(error);
+                }
+            }
         }
         self.record(Entry::Canceled { reason }).await?;
         Ok(Progress::Made)

@@ -170,6 +170,7 @@ fn words(run: &RunId, entry: &Entry) -> (&'static str, String) {
         Entry::Retracted { proofs } => ("removed proofs", places(proofs)),
         Entry::Failed { reason } => ("failed", reason.clone()),
         Entry::Canceling { reason } => ("canceling", reason.clone()),
+        Entry::NotCanceled { reason } => ("not canceled", reason.clone()),
         Entry::Canceled { reason } => ("canceled", reason.clone()),
         Entry::Closed => ("closed", String::new()),
     }
