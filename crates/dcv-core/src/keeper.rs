@@ -6,13 +6,18 @@
 //! - a certificate is replaced when a third of its life is left, or less where the owner says so: a fraction, so that it holds for
 //!   397 days as for 47;
 //! - a certificate is reissued as long as its order lives longer than it does, which costs nothing, and renewed by a new order after;
-//! - what was asked for and is not there (no certificate, other names) is done now;
+//! - what was asked for and is not there (no certificate, a name that is missing) is done now, within the order where there is one: what is
+//!   lost is had again for nothing;
+//! - what was done three times within an hour and is to be done again is left alone for an hour: something undoes it;
 //! - a run that is open already is continued, and nothing else is begun beside it; one that waits for people or for the CA is left
 //!   alone until the CA tells of a change, or half a day has passed;
 //! - work is spread: every label has its own moment within a tenth of the life before, always the same, so that ten thousand
 //!   certificates of one day do not become due in one hour.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::{
+    collections::BTreeSet,
+    hash::{DefaultHasher, Hash, Hasher},
+};
 
 use certcentral::OrderId;
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
@@ -28,6 +33,9 @@ const WORTH: SignedDuration = SignedDuration::from_hours(24 * 7);
 
 /// How long a run that waits for others is left alone when nothing is heard of it: the CA may have told and not been heard.
 const LOOK_AGAIN: SignedDuration = SignedDuration::from_hours(12);
+
+/// How long something is left alone that was done three times within as long.
+const CALM: SignedDuration = SignedDuration::from_hours(1);
 
 /// How early things are done.
 #[derive(Clone, Copy, Debug)]
@@ -64,8 +72,6 @@ pub struct Present {
     pub not_after: Timestamp,
     /// Its names.
     pub names: Vec<String>,
-    /// The order it came from.
-    pub order: Option<OrderOfIt>,
 }
 
 /// The order of a certificate.
@@ -75,13 +81,17 @@ pub struct OrderOfIt {
     pub id: OrderId,
     /// Its end, if the CA has said.
     pub until: Option<Timestamp>,
-    /// Whether it is issued and neither revoked nor canceled.
+    /// Whether it is neither revoked, canceled nor rejected.
     pub lives: bool,
 }
 
-/// What the journal knows of a certificate or a domain.
+/// What the journal and the account know of a certificate or a domain.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SoFar<'a> {
+    /// The order that its certificate came from.
+    pub order: Option<OrderOfIt>,
+    /// When the third last and the last of its runs came to a good end.
+    pub done: Option<(Timestamp, Timestamp)>,
     /// A run for it that is not closed.
     pub open: Option<Open<'a>>,
     /// Runs that have come to a bad end since the last good one.
@@ -218,42 +228,54 @@ pub fn certificate(
     policy: Policy,
 ) -> Task {
     let ends = present.map(|present| present.not_after);
-    let task = |act, at, why| after_trouble(Task { label: wanted.label.clone(), act, at, ends, why }, so_far.trouble);
+    let task = |act, at, why| put_off(Task { label: wanted.label.clone(), act, at, ends, why }, so_far);
     if let Some(open) = so_far.open {
         let (act, at, why) = open.task(now);
         return task(act, at, why);
     }
+    let order = so_far.order.filter(|order| order.lives);
     let Some(present) = present else {
-        return task(Act::Order, now, "there is no certificate yet".to_owned());
+        let why = order.map(|order| format!("the certificate of order {} is not there", order.id));
+        return task(within(order, now), now, why.unwrap_or_else(|| "there is no certificate yet".to_owned()));
     };
-    if !same_names(&wanted.names, &present.names) {
+    if !are_names(&wanted.names, &present.names) {
         let why = format!("its names are {}, and {} are wanted", present.names.join(" "), wanted.names.join(" "));
-        return task(changed(present, now), now, why);
+        return task(within(order, now), now, why);
     }
-    if present.order.is_some_and(|order| !order.lives) {
+    if so_far.order.is_some() && order.is_none() {
         return task(Act::Order, now, "its order is revoked or canceled".to_owned());
     }
     let at = due(present.not_before, present.not_after, &wanted.label, policy);
-    let act = replacement(present, &wanted.product, now.max(at));
+    let act = replacement(present, order, &wanted.product, now.max(at));
     let left = present.not_after.duration_since(now).as_hours().max(0) / 24;
     task(act, at, format!("it ends on {}, in {left} days", day(present.not_after)))
 }
 
 /// A task that is put off for what happened before. Going on with what is open never is.
-fn after_trouble(mut task: Task, trouble: Option<&Trouble>) -> Task {
-    if let Some(trouble) = trouble
-        && !matches!(task.act, Act::Resume { .. })
+fn put_off(mut task: Task, so_far: &SoFar<'_>) -> Task {
+    if matches!(task.act, Act::Resume { .. }) {
+        return task;
+    }
+    if let Some(trouble) = so_far.trouble
         && trouble.until() > task.at
     {
         task.at = trouble.until();
         task.why = format!("{}; the last attempt came to nothing: {}", task.why, trouble.reason);
     }
+    if let Some((third_last, last)) = so_far.done
+        && last.duration_since(third_last) < CALM
+        && last + CALM > task.at
+    {
+        task.at = last + CALM;
+        task.why = format!("{}; it was done three times within an hour, so something undoes it", task.why);
+    }
     task
 }
 
-/// How a certificate gets other names: by a reissue as long as its order has a week to live, as far as is known.
-fn changed(present: &Present, now: Timestamp) -> Act {
-    match present.order.filter(|order| order.lives) {
+/// How a certificate that is lost, or has to get other names, is had again: by a reissue as long as its order has a week to live, as
+/// far as is known.
+fn within(order: Option<OrderOfIt>, now: Timestamp) -> Act {
+    match order {
         None => Act::Order,
         Some(order) if order.until.is_some_and(|until| until.duration_since(now) < WORTH) => {
             Act::Renew { order_id: order.id }
@@ -263,8 +285,8 @@ fn changed(present: &Present, now: Timestamp) -> Act {
 }
 
 /// How a certificate is replaced when its time has come: by a reissue as long as that brings a later end, else by a new order.
-fn replacement(present: &Present, product: &str, then: Timestamp) -> Act {
-    let Some(order) = present.order.filter(|order| order.lives) else { return Act::Order };
+fn replacement(present: &Present, order: Option<OrderOfIt>, product: &str, then: Timestamp) -> Act {
+    let Some(order) = order else { return Act::Order };
     let most = if limits::is_private(product) { 397 } else { limits::on(date(then)).certificate_days };
     let possible = then + SignedDuration::from_hours(24 * i64::from(most));
     let brings = order.until.map(|until| until.min(possible));
@@ -277,7 +299,7 @@ fn replacement(present: &Present, product: &str, then: Timestamp) -> Act {
 /// What has to be done for a domain that is kept validated, by when its validation ends.
 #[must_use]
 pub fn domain(name: &str, until: Option<Timestamp>, so_far: &SoFar<'_>, now: Timestamp, policy: Policy) -> Task {
-    let task = |act, at, why| after_trouble(Task { label: name.to_owned(), act, at, ends: until, why }, so_far.trouble);
+    let task = |act, at, why| put_off(Task { label: name.to_owned(), act, at, ends: until, why }, so_far);
     if let Some(open) = so_far.open {
         let (act, at, why) = open.task(now);
         return task(act, at, why);
@@ -301,14 +323,16 @@ fn due(begin: Timestamp, end: Timestamp, label: &str, policy: Policy) -> Timesta
     end - SignedDuration::try_from_secs_f64(left).unwrap_or_default()
 }
 
-fn same_names(one: &[String], other: &[String]) -> bool {
-    let sorted = |names: &[String]| {
-        let mut names: Vec<String> = names.iter().map(|name| name.to_ascii_lowercase()).collect();
-        names.sort();
-        names.dedup();
-        names
+/// Whether a certificate has the wanted names and none that is not wanted, but those which the CA adds for nothing (API page "Order
+/// SSL": `example.com` to `www.example.com` and to `*.example.com`, `www.example.com` to `example.com`).
+fn are_names(wanted: &[String], present: &[String]) -> bool {
+    let lower = |names: &[String]| names.iter().map(|name| name.to_ascii_lowercase()).collect::<BTreeSet<String>>();
+    let (wanted, present) = (lower(wanted), lower(present));
+    let is_added = |name: &String| {
+        let bare = |wanted: &String| wanted.strip_prefix("www.").or(wanted.strip_prefix("*.")) == Some(name.as_str());
+        wanted.iter().any(bare) || name.strip_prefix("www.").is_some_and(|bare| wanted.contains(bare))
     };
-    sorted(one) == sorted(other)
+    wanted.is_subset(&present) && present.difference(&wanted).all(is_added)
 }
 
 fn date(at: Timestamp) -> jiff::civil::Date {
@@ -338,41 +362,51 @@ mod tests {
         }
     }
 
-    fn present(order_until: Option<&str>, lives: bool) -> Present {
+    fn present() -> Present {
         Present {
             not_before: at("2027-04-01T00:00:00Z"),
             not_after: at("2027-06-30T00:00:00Z"),
             names: vec!["www.example.com".to_owned(), "SHOP.example.com".to_owned()],
-            order: Some(OrderOfIt { id: OrderId(7), until: order_until.map(at), lives }),
         }
+    }
+
+    fn of_order(until: Option<&str>, lives: bool) -> SoFar<'static> {
+        let order = OrderOfIt { id: OrderId(7), until: until.map(at), lives };
+        SoFar { order: Some(order), ..SoFar::default() }
     }
 
     #[test]
     fn each_state_has_its_act_and_its_time() {
         let (now, third) = (at("2027-05-01T00:00:00Z"), at("2027-05-31T00:00:00Z"));
         let (reissue, renew) = (Act::Reissue { order_id: OrderId(7) }, Act::Renew { order_id: OrderId(7) });
-        let plan = |present: Option<&Present>| certificate(&wanted(), present, &SoFar::default(), now, EXACT);
-        let long = plan(Some(&present(Some("2028-04-01T00:00:00Z"), true)));
+        let plan = |present: Option<&Present>, so_far| certificate(&wanted(), present, &so_far, now, EXACT);
+        let living = of_order(Some("2028-04-01T00:00:00Z"), true);
+        let long = plan(Some(&present()), living);
         assert_eq!((long.act, long.at), (reissue.clone(), third), "the order lives on");
-        let ending = plan(Some(&present(Some("2027-07-02T00:00:00Z"), true)));
+        let ending = plan(Some(&present()), of_order(Some("2027-07-02T00:00:00Z"), true));
         assert_eq!((ending.act, ending.at), (renew.clone(), third), "a reissue would bring two days");
-        assert_eq!(plan(Some(&present(None, true))).act, renew, "nobody knows how long the order lives");
-        let fresh = Present {
-            not_before: now,
-            not_after: at("2027-08-09T00:00:00Z"),
-            ..present(Some("2028-04-01T00:00:00Z"), true)
-        };
-        assert_eq!(plan(Some(&fresh)).act, reissue, "a reissue brings nothing today, but it will when it is due");
-        assert_eq!(plan(None).act, Act::Order);
-        let revoked = plan(Some(&present(Some("2028-04-01T00:00:00Z"), false)));
+        let unknown = plan(Some(&present()), of_order(None, true));
+        assert_eq!(unknown.act, renew, "nobody knows how long the order lives");
+        let fresh = Present { not_before: now, not_after: at("2027-08-09T00:00:00Z"), ..present() };
+        assert_eq!(
+            plan(Some(&fresh), living).act,
+            reissue,
+            "a reissue brings nothing today, but it will when it is due"
+        );
+        assert_eq!(plan(None, SoFar::default()).act, Act::Order);
+        let lost = plan(None, living);
+        assert_eq!((lost.act, lost.at), (reissue.clone(), now), "what is lost is had again for nothing");
+        assert_eq!(plan(None, of_order(Some("2027-05-03T00:00:00Z"), true)).act, renew);
+        assert_eq!(plan(None, of_order(None, false)).act, Act::Order);
+        let revoked = plan(Some(&present()), of_order(Some("2028-04-01T00:00:00Z"), false));
         assert_eq!((revoked.act, revoked.at), (Act::Order, now));
         let mut other = wanted();
         other.names.push("new.example.com".to_owned());
-        let changed =
-            certificate(&other, Some(&present(Some("2028-04-01T00:00:00Z"), true)), &SoFar::default(), now, EXACT);
+        let changed = certificate(&other, Some(&present()), &living, now, EXACT);
         assert_eq!((changed.act.word(), changed.at), ("reissue", now));
         let run: RunId = "dcv-1".parse().expect("an id");
-        let with = |open: Open<'_>| certificate(&other, None, &SoFar { open: Some(open), trouble: None }, now, EXACT);
+        let with =
+            |open: Open<'_>| certificate(&other, None, &SoFar { open: Some(open), ..SoFar::default() }, now, EXACT);
         let open = with(Open { run: &run, waits: None });
         assert_eq!((open.act, open.at), (Act::Resume { run: run.clone() }, now), "nothing is begun beside it");
         for (on, hours) in [(Actor::Approver, 11), (Actor::Issuance, 11), (Actor::Propagation, 0)] {
@@ -383,9 +417,42 @@ mod tests {
         }
         for (times, hours) in [(1, 1), (2, 2), (4, 8), (6, 24), (99, 24)] {
             let trouble = Trouble { at: now, times, reason: "rejected".to_owned() };
-            let put_off = certificate(&wanted(), None, &SoFar { open: None, trouble: Some(&trouble) }, now, EXACT);
+            let so_far = SoFar { trouble: Some(&trouble), ..SoFar::default() };
+            let put_off = certificate(&wanted(), None, &so_far, now, EXACT);
             assert_eq!(put_off.at.duration_since(now).as_hours(), hours, "{times}");
             assert!(put_off.why.contains("rejected"), "{}", put_off.why);
+        }
+    }
+
+    #[test]
+    fn what_is_undone_again_and_again_is_not_done_again_at_once() {
+        let now = at("2027-05-01T12:00:00Z");
+        for (third_last, last, wait) in [
+            ("2027-05-01T11:20:00Z", "2027-05-01T11:50:00Z", 50),
+            ("2027-05-01T10:20:00Z", "2027-05-01T10:50:00Z", 0),
+            ("2027-04-01T11:20:00Z", "2027-05-01T11:50:00Z", 0),
+        ] {
+            let so_far = SoFar { done: Some((at(third_last), at(last))), ..SoFar::default() };
+            let task = certificate(&wanted(), None, &so_far, now, EXACT);
+            assert_eq!(task.at.duration_since(now).as_mins(), wait, "{third_last}");
+            assert_eq!(task.why.contains("three times"), wait > 0, "{}", task.why);
+        }
+    }
+
+    #[test]
+    fn names_that_the_ca_adds_for_nothing_are_no_reason_to_reissue() {
+        let names = |list: &str| list.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        for (wanted, present, same) in [
+            ("a.com b.com", "B.com a.com", true),
+            ("www.a.com", "www.a.com a.com", true),
+            ("a.com", "a.com www.a.com", true),
+            ("*.a.com", "*.a.com a.com", true),
+            ("a.com", "a.com b.com", false),
+            ("www.a.com", "a.com", false),
+            ("shop.a.com", "shop.a.com a.com", false),
+            ("a.com b.com", "a.com", false),
+        ] {
+            assert_eq!(are_names(&names(wanted), &names(present)), same, "{wanted}: {present}");
         }
     }
 

@@ -8,6 +8,7 @@ use std::{
     collections::BTreeMap,
     net::SocketAddr,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -17,6 +18,7 @@ use dcv_core::{
     propagation::Policy,
 };
 use dcv_provider::{
+    DcvProvider, ErrorKind,
     dns::{Dns, is_within},
     secret::Secret,
 };
@@ -33,9 +35,11 @@ use crate::{
 
 use document::Document;
 use fields::{ca_url, date, duration, fraction, lease, number_or_name, resolvers, scope, some_duration};
+use unmade::Unmade;
 
 mod document;
 mod fields;
+mod unmade;
 
 pub(crate) use fields::text_as;
 
@@ -465,6 +469,26 @@ impl Config {
     /// The providers that these names may need, by suffix. Others are not built, so that their secrets need not be there.
     /// `overrides` are `PROVIDER` (for every name, instead of all routes) and `NAME=PROVIDER`.
     pub(crate) async fn router(&self, names: &[DnsName], overrides: &[String], dns: &Dns) -> Result<Router> {
+        self.router_where(names, overrides, dns, |_, failure| Err(failure)).await
+    }
+
+    /// The same where a provider that cannot be made (its key cannot be read, say) is an error of whatever needs it, and of nothing else.
+    pub(crate) async fn router_as_far_as_possible(
+        &self,
+        names: &[DnsName],
+        overrides: &[String],
+        dns: &Dns,
+    ) -> Result<Router> {
+        self.router_where(names, overrides, dns, |kind, failure| Ok(Unmade::instead(kind, failure))).await
+    }
+
+    async fn router_where(
+        &self,
+        names: &[DnsName],
+        overrides: &[String],
+        dns: &Dns,
+        instead: impl Fn(ErrorKind, Failure) -> Result<Arc<dyn DcvProvider>>,
+    ) -> Result<Router> {
         let mut routes = self.routes.clone();
         if routes.is_empty() && self.providers.len() == 1 {
             routes.insert(String::new(), self.providers.keys().cloned().collect());
@@ -491,9 +515,13 @@ impl Config {
                 let route = if let Some(route) = built.get(label.as_str()) {
                     route.clone()
                 } else {
-                    let made = (provider.build)(dns.clone()).await.map_err(|error| {
-                        Failure::new(code_of_provider(&error), format!("{}: {error}", provider.place))
-                    })?;
+                    let made = match (provider.build)(dns.clone()).await {
+                        Ok(made) => made,
+                        Err(error) => {
+                            let message = format!("{}: {error}", provider.place);
+                            instead(error.kind, Failure::new(code_of_provider(&error), message))?
+                        }
+                    };
                     let route = Route { label: label.clone(), provider: made };
                     built.insert(label, route.clone());
                     route

@@ -60,6 +60,8 @@ const OVERLAP: Duration = Duration::from_secs(120);
 const HINT_PAUSE: Duration = Duration::from_secs(1);
 /// How soon what has failed is tried again: doubled with each failure, up to a day.
 const TRY_AGAIN: Duration = Duration::from_secs(60);
+/// No longer than this.
+const LONGEST_PAUSE: Duration = Duration::from_secs(86400);
 
 /// Shows the plan.
 pub(crate) async fn plan(config: &Config, screen: Screen, args: &args::Plan) -> Result<Code> {
@@ -71,7 +73,7 @@ pub(crate) async fn plan(config: &Config, screen: Screen, args: &args::Plan) -> 
     };
     let inventory = look(config, &config.client().await?, known, now, Ask::Ahead).await?;
     let tasks: Vec<&Task> = inventory.tasks.iter().filter(|task| chosen(&args.labels, &task.label)).collect();
-    let rows: Vec<Vec<String>> = tasks
+    let mut rows: Vec<Vec<String>> = tasks
         .iter()
         .map(|task| {
             let when = if task.is_due(now) { "now".to_owned() } else { task.at.strftime("%Y-%m-%d").to_string() };
@@ -80,13 +82,20 @@ pub(crate) async fn plan(config: &Config, screen: Screen, args: &args::Plan) -> 
         .collect();
     let nothing = "nothing is to be kept; add [certificate.LABEL] or keep.domains to the configuration";
     let due = tasks.iter().filter(|task| task.is_due(now)).count();
+    let unclear: Vec<&(String, Failure)> =
+        inventory.unclear.iter().filter(|(label, _)| chosen(&args.labels, label)).collect();
+    rows.extend(unclear.iter().map(|(label, failure)| {
+        vec![label.clone(), "nothing".to_owned(), "unclear".to_owned(), failure.message.clone()]
+    }));
+    let not_seen: Vec<_> =
+        unclear.iter().map(|(label, failure)| json!({ "label": label, "why": failure.message })).collect();
     screen.table(
         &["WHAT", "ACT", "WHEN", "WHY"],
         &rows,
         nothing,
-        json!({ "result": "plan", "due": due, "tasks": tasks }),
+        json!({ "result": "plan", "due": due, "tasks": tasks, "unclear": not_seen }),
     );
-    Ok(Code::Done)
+    Ok(unclear.first().map_or(Code::Done, |(_, failure)| failure.code))
 }
 
 /// Keeps everything valid until somebody stops it, or once.
@@ -148,7 +157,9 @@ struct Keeper {
     held: bool,
     /// Whom people were told of last, so that they are told once.
     told: HashMap<String, String>,
-    work: JoinSet<(String, Result<Done>)>,
+    work: JoinSet<Result<Done>>,
+    /// What each task is for, also where it dies.
+    of_task: HashMap<tokio::task::Id, String>,
     /// Opened once, since what this process holds ends with it.
     journal: Option<Arc<dyn Journal>>,
     books: Books,
@@ -182,6 +193,7 @@ impl Keeper {
             held: false,
             told: HashMap::new(),
             work: JoinSet::new(),
+            of_task: HashMap::new(),
             journal: None,
             books: Books::default(),
             budget: Budget::default(),
@@ -252,13 +264,15 @@ impl Keeper {
         let mut worst = Code::Done;
         let waiting = |keeper: &Self, worst| if keeper.waits { crate::run::worse(worst, Code::Waiting) } else { worst };
         loop {
-            let passed = self.pass(&config).await;
-            if let Err(failure) = &passed {
-                self.board.blind(&failure.message);
-                if once {
-                    return Err(failure.clone());
+            match self.pass(&config).await {
+                Ok(code) => worst = crate::run::worse(worst, code),
+                Err(failure) => {
+                    self.board.blind(&failure.message);
+                    if once {
+                        return Err(failure);
+                    }
+                    self.screen.warn(&failure.message);
                 }
-                self.screen.warn(&failure.message);
             }
             let interval = config.keep.interval;
             let next = tokio::time::sleep(interval);
@@ -268,7 +282,7 @@ impl Keeper {
             let mut hinted = false;
             loop {
                 tokio::select! {
-                    Some(ended) = self.work.join_next() => {
+                    Some(ended) = self.work.join_next_with_id() => {
                         worst = self.ended(&config, ended, worst).await;
                         if self.held {
                             break;
@@ -300,8 +314,8 @@ impl Keeper {
         }
     }
 
-    /// Looks once, and begins what is due.
-    async fn pass(&mut self, config: &Arc<Config>) -> Result<()> {
+    /// Looks once, and begins what is due. The code is that of what could not be looked at.
+    async fn pass(&mut self, config: &Arc<Config>) -> Result<Code> {
         let now = Timestamp::now();
         let client = config.client_within(self.budget.clone()).await?;
         self.client = Some(client.clone());
@@ -315,9 +329,16 @@ impl Keeper {
                 follower.hint();
                 hinted.notify_one();
             };
-            self.listener = webhook::listen(config, hint).await?;
+            match webhook::listen(config, hint).await {
+                Ok(listener) => self.listener = listener,
+                // Events only make it faster, and the next pass tries again.
+                Err(failure) => self.screen.warn(failure.message),
+            }
         }
         let known = self.books.read(&*journal).await?;
+        // Whose domain run has waited for somebody, and may go on to.
+        let stalled: BTreeSet<String> =
+            known.iter().filter(|(_, known)| known.has_waited()).map(|(label, _)| label.clone()).collect();
         self.runs = known.iter().map(|(label, known)| (label.clone(), known.runs)).collect();
         // Of those that are worked on it is heard when they have ended.
         let silent = known.iter().filter(|(label, _)| !self.busy.contains(*label));
@@ -335,6 +356,12 @@ impl Keeper {
         if self.once {
             self.tell_who_is_waited_for(&inventory, now);
         }
+        let mut worst = Code::Done;
+        for (label, failure) in &inventory.unclear {
+            if chosen(&self.labels, label) {
+                worst = crate::run::worse(worst, self.failed(config, label, failure).await);
+            }
+        }
         let free: BTreeSet<RunId> = journal.runs(Which::Free).await?.into_iter().collect();
         let mut due: Vec<&Task> = inventory.tasks.iter().filter(|task| task.is_due(now)).collect();
         due.retain(|task| chosen(&self.labels, &task.label) && !self.busy.contains(&task.label));
@@ -350,9 +377,10 @@ impl Keeper {
             .map(|task| &task.label)
             .chain(elsewhere)
             .chain(&self.busy)
-            .filter(|label| is_validation(config, label))
+            .filter(|label| is_validation(config, label) && !stalled.contains(*label))
             .collect();
-        // An order below a domain that is just being validated would prove it a second time, and disturb the first.
+        // An order below a domain that is just being validated would prove it a second time, and disturb the first. One that waits for
+        // people may do so for longer than a certificate lives.
         let waits_for_domain = |task: &&Task| {
             let names = config.certificates.get(&task.label).map(|kept| kept.names.as_slice()).unwrap_or_default();
             let below =
@@ -361,7 +389,8 @@ impl Keeper {
         };
         due.retain(|task| !waits_for_domain(task));
         self.held = due.len() < before;
-        self.begin(config, &due).await
+        self.begin(config, &due).await?;
+        Ok(worst)
     }
 
     /// Whether nothing has failed there so lately that it has to wait.
@@ -406,13 +435,14 @@ impl Keeper {
             let (slots, board, task) = (self.slots.clone(), self.board.clone(), task.clone());
             let span = tracing::error_span!("task", label = task.label, act = task.act.word());
             let earlier = self.runs.get(&task.label).copied().unwrap_or(0);
+            let label = task.label.clone();
             let work = async move {
                 let _slot = slots.acquire(task.urgency()).await;
                 board.works(&task.label, task.act.word());
-                let done = Box::pin(carry_out(&config, &dcv, &*journal, &task, earlier)).await;
-                (task.label, done)
+                Box::pin(carry_out(&config, &dcv, &*journal, &task, earlier)).await
             };
-            self.work.spawn(work.instrument(span));
+            let spawned = self.work.spawn(work.instrument(span));
+            self.of_task.insert(spawned.id(), label);
         }
         Ok(())
     }
@@ -437,7 +467,7 @@ impl Keeper {
             }
         }
         let dns = config.dns()?;
-        let router = config.router(&names, &overrides, &dns).await?;
+        let router = config.router_as_far_as_possible(&names, &overrides, &dns).await?;
         // Nobody holds a place in the queue while people take their time.
         let people = if self.once { Duration::MAX } else { Duration::ZERO };
         let builder = Dcv::builder(client)
@@ -454,16 +484,18 @@ impl Keeper {
     async fn ended(
         &mut self,
         config: &Config,
-        ended: std::result::Result<(String, Result<Done>), tokio::task::JoinError>,
+        ended: std::result::Result<(tokio::task::Id, Result<Done>), tokio::task::JoinError>,
         worst: Code,
     ) -> Code {
-        let (label, done) = match ended {
-            Ok(ended) => ended,
+        let (id, done) = match ended {
+            Ok((id, done)) => (id, done),
             Err(error) => {
-                self.screen.warn(format!("a task has died: {error}"));
-                return Code::Unexpected;
+                let died =
+                    Failure::new(Code::Unexpected, format!("the task has died, which is a mistake of dcv: {error}"));
+                (error.id(), Err(died))
             }
         };
+        let Some(label) = self.of_task.remove(&id) else { return worst };
         self.busy.remove(&label);
         // Stored is a certificate also where a deploy command has failed.
         if let Ok(done) = &done
@@ -471,7 +503,7 @@ impl Keeper {
         {
             self.board.renewed(&label, &present, Some(next).filter(|_| matches!(done, Done::Finished(_))));
         }
-        let (text, waiting, code) = match done {
+        let code = match done {
             Ok(Done::Elsewhere) => {
                 self.failed.remove(&label);
                 self.told.remove(&label);
@@ -489,35 +521,47 @@ impl Keeper {
                 return worst;
             }
             Ok(Done::Waits(waiting, parked)) => {
+                self.failed.remove(&label);
+                if parked.is_none() {
+                    // Nobody tells when to go on; a pass may come at once, and is no reason to.
+                    let pause = if self.once { LONGEST_PAUSE } else { Settings::default().tick };
+                    self.failed.insert(label.clone(), Failed { times: 0, again: Instant::now() + pause });
+                }
                 self.parked.extend(parked);
-                (waiting.to_string(), Some(waiting), Code::Waiting)
+                self.board.waits(&label, &waiting);
+                self.tell(config, &label, Code::Waiting, waiting.to_string()).await;
+                Code::Waiting
             }
             Err(failure) => {
                 let times = self.failed.get(&label).map_or(0, |failed| failed.times) + 1;
-                let pause =
-                    TRY_AGAIN.saturating_mul(2u32.saturating_pow(times.min(11) - 1)).min(Duration::from_secs(86400));
+                let pause = TRY_AGAIN.saturating_mul(2u32.saturating_pow(times.min(11) - 1)).min(LONGEST_PAUSE);
                 self.failed.insert(label.clone(), Failed { times, again: Instant::now() + pause });
-                (failure.message, None, failure.code)
+                self.failed(config, &label, &failure).await
             }
         };
-        match &waiting {
-            Some(waiting) => self.board.waits(&label, waiting),
-            None => self.board.failed(&label, &text),
-        }
+        crate::run::worse(worst, code)
+    }
+
+    /// Says that nothing has come of it.
+    async fn failed(&mut self, config: &Config, label: &str, failure: &Failure) -> Code {
+        self.board.failed(label, &failure.message);
+        self.tell(config, label, failure.code, failure.message.clone()).await;
+        failure.code
+    }
+
+    /// Says it here, and to people where it is new.
+    async fn tell(&mut self, config: &Config, label: &str, code: Code, text: String) {
+        let (what, result) = if code == Code::Waiting { ("waits:", "waiting") } else { ("failed:", "failed") };
         self.screen.result(
-            format!(
-                "{} {label}: {text}",
-                self.screen.on_out(CARE, if code == Code::Waiting { "waits:" } else { "failed:" })
-            ),
-            json!({ "result": if code == Code::Waiting { "waiting" } else { "failed" }, "label": label, "text": text }),
+            format!("{} {label}: {text}", self.screen.on_out(CARE, what)),
+            json!({ "result": result, "label": label, "text": text }),
         );
-        if self.told.get(&label) != Some(&text) {
-            for failure in notify(&config.keep, &label, code, &text).await {
+        if self.told.get(label) != Some(&text) {
+            for failure in notify(&config.keep, label, code, &text).await {
                 self.screen.warn(failure);
             }
-            self.told.insert(label, text);
+            self.told.insert(label.to_owned(), text);
         }
-        crate::run::worse(worst, code)
     }
 }
 

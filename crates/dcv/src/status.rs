@@ -272,7 +272,7 @@ impl Board {
                     names: configured.map_or_else(|| vec![task.label.clone()], |kept| kept.names.clone()),
                     task: task.clone(),
                     life: present.map(|present| (present.not_before, present.not_after)),
-                    order: present.and_then(|present| present.order.map(|order| order.id)),
+                    order: inventory.orders.get(&task.label).copied(),
                     stand: stand.unwrap_or_else(first),
                 };
                 shared.kept.insert(task.label.clone(), kept);

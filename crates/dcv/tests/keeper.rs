@@ -223,6 +223,77 @@ async fn a_zone_that_fails_holds_nothing_else_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_provider_whose_secret_cannot_be_read_holds_nothing_else_up() {
+    let bench = Bench::start().await;
+    let other = "[provider.other]\ntype = \"powerdns\"\nurl = \"http://127.0.0.1:1\"\napi_key = { file = \"no-such.key\" }\n[route]\n";
+    let certificates = "\"example.org\" = \"other\"\n[certificate.a]\nnames = [\"a.example.org\"]\nout = \"a\"\n\
+                        [certificate.b]\nnames = [\"b.example.com\"]\nout = \"b\"\n";
+    bench.write("dcv.toml", &(bench.configuration().replace("[route]\n", other) + certificates));
+    let ran = bench.run("run --once").await;
+    assert!(ran.stdout.contains("done: b:") && ran.stdout.contains("failed: a:"), "{}", ran.all());
+    assert!(ran.code != 0 && ran.stdout.contains("no-such.key"), "{}", ran.all());
+    assert_eq!((bench.sandbox.orders(), bench.hidden_files("a")), (1, Vec::new()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_lost_is_had_again_for_nothing_and_what_cannot_be_read_is_not_ordered() {
+    let bench = Bench::start().await;
+    let certificate =
+        |label: &str| format!("[certificate.{label}]\nnames = [\"{label}.example.com\"]\nout = \"{label}\"\n");
+    bench.write("dcv.toml", &(bench.configuration() + &certificate("lost") + &certificate("odd")));
+    assert_eq!(bench.run("run --once").await.code, 0);
+
+    std::fs::remove_dir_all(bench.path("lost")).expect("removed");
+    let odd = bench.path("odd").join("fullchain.pem");
+    std::fs::remove_file(&odd).expect("removed");
+    std::fs::create_dir(&odd).expect("a folder where a file should be");
+    let plan = bench.run("--json plan").await;
+    assert_eq!(acts(&plan.last()), [act("lost", "reissue", true)], "{}", plan.all());
+    let unclear = plan.last()["unclear"][0].clone();
+    assert!(plan.code == 1 && unclear["label"] == "odd", "{}", plan.all());
+    assert!(unclear["why"].as_str().is_some_and(|why| why.contains("fullchain.pem")), "{unclear}");
+
+    let ran = bench.run("run --once").await;
+    assert!(ran.code == 1 && ran.stdout.contains("done: lost:"), "{}", ran.all());
+    assert!(ran.stdout.contains("failed: odd:") && ran.stdout.contains("nothing is ordered"), "{}", ran.all());
+    check_files(&bench.path("lost"), &bench.sandbox.root_pem(), &["lost.example.com"]);
+    assert_eq!(
+        bench.client().orders(&[], 100, 0).await.expect("orders").items.len(),
+        2,
+        "two certificates, two orders"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_domain_that_waits_for_a_mail_to_be_read_keeps_no_certificate_from_its_owner() {
+    let bench = Bench::start().await;
+    let text = bench.configuration().replace("[defaults]\n", "[defaults]\nmethod = \"email\"\nwait = \"1s\"\n");
+    assert!(text.contains("method ="), "{text}");
+    let certificate =
+        "[certificate.shop]\nnames = [\"shop.example.com\"]\nmethod = \"dns-txt-token\"\nout = \"shop\"\n";
+    bench.write("dcv.toml", &format!("{text}{certificate}[keep]\ndomains = [\"example.com\"]\n"));
+    let ran = bench.run("--json run --once").await;
+    assert_eq!(ran.code, 5, "{}", ran.all());
+    check_files(&bench.path("shop"), &bench.sandbox.root_pem(), &["shop.example.com"]);
+    let waits = ran.json().iter().filter(|line| line["result"] == "waiting").count();
+    assert_eq!(waits, 1, "{}", ran.all());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kept_domains_are_proved_where_the_configuration_says() {
+    let bench = Bench::start().await;
+    let text = bench.configuration().replace("[defaults]\n", "[defaults]\ntxt = \"dnsauth\"\n");
+    bench.write("dcv.toml", &format!("{text}[keep]\ndomains = [\"example.com\"]\n"));
+    let ran = bench.run("--json run --once").await;
+    assert_eq!(ran.code, 0, "{}", ran.all());
+    let lookups = bench.sandbox.lookups();
+    let shown = |lookup: &&certcentral_sandbox::va::Lookup| {
+        lookup.question == "_dnsauth.example.com TXT" && lookup.answer.contains("1 records")
+    };
+    assert!(lookups.iter().any(|lookup| shown(&lookup)), "{lookups:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_ca_that_is_down_is_waited_for() {
     let bench = Bench::start().await;
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");

@@ -15,7 +15,7 @@ use jiff::Timestamp;
 
 use crate::{
     config::{Config, Kept},
-    exit::{Failure, Result},
+    exit::{Code, Failure, Result},
     request::{DEFAULT_OUT, out_dir, read_names},
 };
 
@@ -27,6 +27,10 @@ pub(crate) struct Inventory {
     pub(crate) tasks: Vec<Task>,
     /// What is there of each certificate.
     pub(crate) present: BTreeMap<String, Present>,
+    /// The order of each.
+    pub(crate) orders: BTreeMap<String, OrderId>,
+    /// What could not be looked at: nothing is decided about it.
+    pub(crate) unclear: Vec<(String, Failure)>,
 }
 
 /// A run that waits until the CA tells of its order.
@@ -64,6 +68,8 @@ pub(super) struct Known {
     pub(super) runs: u64,
     open: Option<OpenRun>,
     order: Option<OrderId>,
+    /// When the last three runs came to a good end, the last one first.
+    done: [Option<Timestamp>; 3],
     /// The runs that have come to a bad end since the last good one.
     trouble: Option<Trouble>,
 }
@@ -74,7 +80,13 @@ impl Known {
             .open
             .as_ref()
             .map(|open| Open { run: &open.id, waits: open.waits.as_ref().map(|(_, waiting)| (waiting, open.last)) });
-        SoFar { open, trouble: self.trouble.as_ref() }
+        let done = self.done[2].zip(self.done[0]);
+        SoFar { order: None, done, open, trouble: self.trouble.as_ref() }
+    }
+
+    /// Whether the open run has waited for somebody, and may for long.
+    pub(super) fn has_waited(&self) -> bool {
+        self.open.as_ref().is_some_and(|open| open.has_waited)
     }
 
     /// The open run, where it waits until the CA tells of its order.
@@ -90,11 +102,12 @@ struct OpenRun {
     last: Timestamp,
     /// The order of which the CA will tell, and whom the run waits for, where it waits and nothing else is to be done.
     waits: Option<(OrderId, Waiting)>,
+    has_waited: bool,
 }
 
 impl OpenRun {
     fn of(id: RunId, page: &Page) -> Option<Self> {
-        (!page.closed).then(|| Self { id, last: page.last, waits: page.waits.clone() })
+        (!page.closed).then(|| Self { id, last: page.last, waits: page.waits.clone(), has_waited: page.has_waited })
     }
 
     fn parked(&self, label: &str) -> Option<(OrderId, Parked)> {
@@ -112,10 +125,12 @@ struct Page {
     end: Option<String>,
     last: Timestamp,
     waits: Option<(OrderId, Waiting)>,
+    has_waited: bool,
 }
 
 impl From<Run> for Page {
     fn from(run: Run) -> Self {
+        let has_waited = run.waiting.is_some();
         // Of the request of a reissue or a duplicate the lists of changed orders tell nothing.
         let told = run.request.purpose.of_order().is_none() || !run.needs_approval;
         let waits = run.waiting.filter(|waiting| told && waiting.is_for_the_ca_to_tell() && run.shown.is_empty());
@@ -128,6 +143,7 @@ impl From<Run> for Page {
             }),
             last: run.last,
             waits: run.order_id.zip(waits).filter(|_| run.certificate_id.is_none() && run.canceling.is_none()),
+            has_waited,
         }
     }
 }
@@ -158,6 +174,9 @@ impl Books {
             of_label.runs += 1;
             of_label.open = OpenRun::of(id, page).or(of_label.open.take());
             of_label.order = page.order.or(of_label.order);
+            if page.closed && page.end.is_none() {
+                of_label.done = [Some(page.last), of_label.done[0], of_label.done[1]];
+            }
             of_label.trouble = match (&page.end, of_label.trouble.take()) {
                 (Some(reason), before) => Some(Trouble {
                     at: page.last,
@@ -192,24 +211,47 @@ pub(super) async fn look(
     let policy = policy(config);
     let mut tasks = Vec::new();
     let mut present = BTreeMap::new();
+    let mut orders_of_all = BTreeMap::new();
+    let mut unclear = Vec::new();
     let mut ahead = if ask == Ask::Ahead { ASKED_AHEAD } else { 0 };
     let orders = if config.certificates.is_empty() { HashMap::new() } else { orders_of(client).await? };
     check_clock(client)?;
     for (label, kept) in &config.certificates {
         let of_label = known.remove(label).unwrap_or_default();
         let wanted = wanted(config, label, kept)?;
-        let order = of_label.order.or(kept.order.map(OrderId)).and_then(|id| orders.get(&id).copied());
-        let mut found = read_present(config, kept, order)?;
-        let mut task = keeper::certificate(&wanted, found.as_ref(), &of_label.so_far(), now, policy);
-        if let Some(order) = found.as_mut().and_then(|present| present.order.as_mut())
-            && matches!(task.act, Act::Renew { .. })
-            && order.until.is_none()
-            && (task.is_due(now) || ahead > 0)
+        let found = match read_present(config, kept) {
+            Ok(found) => found,
+            Err(failure) => {
+                unclear.push((label.clone(), failure));
+                continue;
+            }
+        };
+        // The journal's order, unless that has ended and the configuration names one that has not.
+        let candidates = [of_label.order, kept.order.map(OrderId)];
+        let lives = |id: &&OrderId| orders.get(id).is_some_and(|order| order.lives);
+        let id = candidates.iter().flatten().find(lives).or(candidates.iter().flatten().next()).copied();
+        let mut so_far = SoFar { order: id.and_then(|id| orders.get(&id).copied()), ..of_label.so_far() };
+        let decide = |so_far: &SoFar<'_>| keeper::certificate(&wanted, found.as_ref(), so_far, now, policy);
+        let mut task = decide(&so_far);
+        // Before an order is placed its predecessor is asked about: lists may be behind, and do not tell when it ends.
+        let costs = matches!(task.act, Act::Order | Act::Renew { .. });
+        let looks_ahead =
+            matches!(task.act, Act::Renew { .. }) && so_far.order.is_some_and(|order| order.until.is_none());
+        if let Some(id) = id
+            && ((costs && task.is_due(now)) || (looks_ahead && ahead > 0))
         {
             ahead = ahead.saturating_sub(1);
-            order.until = client.order(order.id).await?.order_valid_till.as_ref().and_then(Moment::timestamp);
-            task = keeper::certificate(&wanted, found.as_ref(), &of_label.so_far(), now, policy);
+            match client.order(id).await {
+                Ok(order) => so_far.order = order_of_it(&order),
+                Err(error) if error.is_not_found() => so_far.order = None,
+                Err(error) => {
+                    unclear.push((label.clone(), error.into()));
+                    continue;
+                }
+            }
+            task = decide(&so_far);
         }
+        orders_of_all.extend(so_far.order.map(|order| (label.clone(), order.id)));
         tasks.push(task);
         present.extend(found.map(|found| (label.clone(), found)));
     }
@@ -226,7 +268,7 @@ pub(super) async fn look(
         }
     }
     tasks.sort_by_key(|task| (task.at, task.urgency()));
-    Ok(Inventory { tasks, present })
+    Ok(Inventory { tasks, present, orders: orders_of_all, unclear })
 }
 
 /// A clock that is years ahead makes everything look as if it had ended, and each renewal costs money.
@@ -245,7 +287,7 @@ fn policy(config: &Config) -> Policy {
 /// What was just written, and when it is due again, for those who look; the next pass asks the CA, too.
 pub(super) fn certificate_on_disk(config: &Config, label: &str, now: Timestamp) -> Result<Option<(Task, Present)>> {
     let Some(kept) = config.certificates.get(label) else { return Ok(None) };
-    let Some(present) = read_present(config, kept, None)? else { return Ok(None) };
+    let Some(present) = read_present(config, kept)? else { return Ok(None) };
     let wanted = wanted(config, label, kept)?;
     let task = keeper::certificate(&wanted, Some(&present), &SoFar::default(), now, policy(config));
     Ok(Some((task, present)))
@@ -254,12 +296,18 @@ pub(super) fn certificate_on_disk(config: &Config, label: &str, now: Timestamp) 
 /// All orders of the account, by one list.
 async fn orders_of(client: &Client) -> Result<HashMap<OrderId, OrderOfIt>> {
     let orders = client.all_orders(&[], None).await?;
-    let of_it = |order: &certcentral::Order| OrderOfIt {
+    Ok(orders.iter().filter_map(order_of_it).map(|order| (order.id, order)).collect())
+}
+
+/// What matters of an order. One that has expired is none any more: nothing can be had by it. Any other that nobody has withdrawn
+/// lives, whatever word the CA has for what it is just going through.
+fn order_of_it(order: &certcentral::Order) -> Option<OrderOfIt> {
+    let withdrawn = matches!(order.status, OrderStatus::Revoked | OrderStatus::Canceled | OrderStatus::Rejected);
+    (order.status != OrderStatus::Expired).then(|| OrderOfIt {
         id: order.id,
         until: order.order_valid_till.as_ref().and_then(Moment::timestamp),
-        lives: matches!(order.status, OrderStatus::Issued | OrderStatus::ReissuePending),
-    };
-    Ok(orders.iter().map(|order| (order.id, of_it(order))).collect())
+        lives: !withdrawn,
+    })
 }
 
 fn wanted(config: &Config, label: &str, kept: &Kept) -> Result<Wanted> {
@@ -272,12 +320,26 @@ pub(super) fn out_of<'c>(config: &'c Config, kept: &'c Kept) -> &'c str {
     kept.out.as_deref().or(config.defaults.out.as_deref()).unwrap_or(DEFAULT_OUT)
 }
 
-/// The certificate in the folder where the next one will be.
-fn read_present(config: &Config, kept: &Kept, order: Option<OrderOfIt>) -> Result<Option<Present>> {
+/// The certificate in the folder where the next one will be. A file that cannot be read is no file that is not there.
+fn read_present(config: &Config, kept: &Kept) -> Result<Option<Present>> {
     let names = read_names(&kept.names)?;
     let dir = out_dir(out_of(config, kept), &names[0])?;
-    let read = |file: &str| std::fs::read(dir.join(file)).ok();
-    let Some(pem) = read(FULLCHAIN_FILE).or_else(|| read(CERT_FILE)) else { return Ok(None) };
+    let mut pem = None;
+    for file in [FULLCHAIN_FILE, CERT_FILE] {
+        let path = dir.join(file);
+        match std::fs::read(&path) {
+            Ok(bytes) => {
+                pem = Some(bytes);
+                break;
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => {
+                let message = format!("{}: {error}; nothing is ordered as long as it cannot be read", path.display());
+                return Err(Failure::new(Code::Unexpected, message));
+            }
+        }
+    }
+    let Some(pem) = pem else { return Ok(None) };
     let chain = match Chain::from_pem(&pem) {
         Ok(chain) => chain,
         Err(error) => {
@@ -285,10 +347,5 @@ fn read_present(config: &Config, kept: &Kept, order: Option<OrderOfIt>) -> Resul
             return Ok(None);
         }
     };
-    Ok(Some(Present {
-        not_before: chain.not_before(),
-        not_after: chain.not_after(),
-        names: chain.names().to_vec(),
-        order,
-    }))
+    Ok(Some(Present { not_before: chain.not_before(), not_after: chain.not_after(), names: chain.names().to_vec() }))
 }

@@ -32,11 +32,15 @@ async fn by_command(keep: &Keep, message: &str) -> Result<(), String> {
         .kill_on_drop(true)
         .spawn()
         .map_err(|error| format!("`{program}` cannot be run: {error}"))?;
-    if let Some(mut stdin) = child.stdin.take() {
-        // One that does not read is its own business.
-        let _ = stdin.write_all(message.as_bytes()).await;
-    }
-    match tokio::time::timeout(DEADLINE, child.wait()).await {
+    let stdin = child.stdin.take();
+    let told = async {
+        if let Some(mut stdin) = stdin {
+            // One that does not read is its own business.
+            let _ = stdin.write_all(message.as_bytes()).await;
+        }
+        child.wait().await
+    };
+    match tokio::time::timeout(DEADLINE, told).await {
         Ok(Ok(status)) if status.success() => Ok(()),
         Ok(Ok(status)) => Err(format!("`{program}` failed ({status})")),
         Ok(Err(error)) => Err(error.to_string()),

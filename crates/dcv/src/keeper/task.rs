@@ -125,7 +125,8 @@ async fn prepare(config: &Config, dcv: &Dcv, task: &Task) -> Result<Prepared> {
         // Whatever is left now is too little.
         let until = task.ends.unwrap_or(Timestamp::now()) + SignedDuration::from_hours(24);
         let names = read_names(std::slice::from_ref(&task.label))?;
-        let request = Request::domains(names, organization, &types, until)?.method(config.defaults.method);
+        let mut request = Request::domains(names, organization, &types, until)?.method(config.defaults.method);
+        request.placement = config.defaults.placement();
         return Ok(Prepared::without_certificate(request));
     };
     let order = args::Order {
