@@ -4,7 +4,7 @@
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use certcentral_sandbox::{Config, Sandbox, dns, va};
-use dcv_core::{Dcv, DcvBuilder, Settings, journal::Journal, propagation::Policy};
+use dcv_core::{Dcv, DcvBuilder, Error, Issued, Outcome, Settings, journal::Journal, propagation::Policy};
 use dcv_provider::dns::Dns;
 use dcv_rfc2136::Rfc2136;
 use secrecy::SecretString;
@@ -58,6 +58,25 @@ impl World {
         configure(&mut config);
         let sandbox = Sandbox::start(config).await.expect("the sandbox starts");
         Self { sandbox, dns }
+    }
+
+    /// A call of the sandbox's control endpoints, `path` being one below them.
+    pub async fn control(&self, method: reqwest::Method, path: &str, body: &serde_json::Value) {
+        let url = format!("{}/{path}", self.sandbox.control_url());
+        let response =
+            reqwest::Client::new().request(method, &url).json(body).send().await.expect("the sandbox answers");
+        assert!(response.status().is_success(), "{url}: {}", response.status());
+    }
+
+    /// Has the sandbox fail so many times, at requests whose path has this part.
+    pub async fn fault(&self, fault: &str, times: u32, method: &str, path: &str) {
+        let body = serde_json::json!({ "fault": fault, "times": times, "method": method, "path": path });
+        self.control(reqwest::Method::POST, "faults", &body).await;
+    }
+
+    /// How many requests of this method the sandbox has seen whose path has this part.
+    pub fn calls(&self, method: &str, part: &str) -> usize {
+        self.sandbox.requests_seen().iter().filter(|seen| seen.method == method && seen.path.contains(part)).count()
     }
 
     /// Where it is.
@@ -114,6 +133,14 @@ impl Address {
     /// The same, with a journal in this file.
     pub async fn dcv_at(&self, journal: &Path) -> Dcv {
         self.dcv().journal_at(journal).build().await.expect("the journal opens")
+    }
+}
+
+/// It must be issued, with nothing left behind.
+pub fn issued(outcome: Result<Outcome, Error>) -> Issued {
+    match outcome {
+        Ok(Outcome::Issued(issued)) if issued.left_behind.is_empty() => issued,
+        other => panic!("no certificate: {other:?}"),
     }
 }
 

@@ -16,7 +16,7 @@ use dcv_core::{
     placement::Method,
     state::Entry,
 };
-use dcv_tests::world::{API_KEY, ORGANIZATION, World, impatient};
+use dcv_tests::world::{ORGANIZATION, World, impatient, issued};
 use serde_json::{Value, json};
 use tokio::{sync::Notify, task::JoinSet};
 
@@ -30,32 +30,8 @@ fn request(organization: u64) -> Request {
     Request::new("ssl_basic", organization, names, &key).expect("a good request")
 }
 
-/// A call of the sandbox's API or of its control endpoints.
-async fn call(method: reqwest::Method, url: String, body: Value) {
-    let request = reqwest::Client::new().request(method, &url).header("X-DC-DEVKEY", API_KEY).json(&body);
-    let response = request.send().await.expect("the sandbox answers");
-    assert!(response.status().is_success(), "{url}: {}", response.status());
-}
-
-async fn fault(world: &World, fault: &str, times: u32, method: &str, path: &str) {
-    let body = json!({ "fault": fault, "times": times, "method": method, "path": path });
-    call(reqwest::Method::POST, format!("{}/faults", world.sandbox.control_url()), body).await;
-}
-
 fn orders_sent(world: &World) -> usize {
-    world
-        .sandbox
-        .requests_seen()
-        .iter()
-        .filter(|seen| seen.method == "POST" && seen.path.contains("/order/certificate/"))
-        .count()
-}
-
-fn issued(outcome: Result<Outcome, Error>) {
-    match outcome {
-        Ok(Outcome::Issued(issued)) => assert!(issued.left_behind.is_empty()),
-        other => panic!("no certificate: {other:?}"),
-    }
+    world.calls("POST", "/order/certificate/")
 }
 
 async fn waits(dcv: &dcv_core::Dcv, organization: u64) -> (RunId, Waiting) {
@@ -71,7 +47,7 @@ async fn waits(dcv: &dcv_core::Dcv, organization: u64) -> (RunId, Waiting) {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_order_whose_answer_is_lost_is_found_and_not_placed_again() {
     let world = World::start(&[ZONE]).await;
-    fault(&world, "drop", 1, "POST", "/order/certificate/").await;
+    world.fault("drop", 1, "POST", "/order/certificate/").await;
     let dcv = world.address().dcv().build().await.expect("it builds");
     issued(dcv.issue(request(ORGANIZATION)).await);
     assert_eq!((world.sandbox.orders(), orders_sent(&world)), (1, 1));
@@ -81,7 +57,7 @@ async fn an_order_whose_answer_is_lost_is_found_and_not_placed_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gateway_that_fails_before_the_order_leaves_one_order_in_the_end() {
     let world = World::start(&[ZONE]).await;
-    fault(&world, "502", 1, "POST", "/order/certificate/").await;
+    world.fault("502", 1, "POST", "/order/certificate/").await;
     let dcv = world.address().dcv().build().await.expect("it builds");
     issued(dcv.issue(request(ORGANIZATION)).await);
     assert_eq!(world.sandbox.orders(), 1, "the order was looked for until it counted as never placed, and then placed");
@@ -90,7 +66,7 @@ async fn a_gateway_that_fails_before_the_order_leaves_one_order_in_the_end() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_order_is_sent_twice_at_most_however_often_it_is_gone_on_with() {
     let world = World::start(&[ZONE]).await;
-    fault(&world, "502", 1000, "POST", "/order/certificate/").await;
+    world.fault("502", 1000, "POST", "/order/certificate/").await;
     let dcv = world.address().dcv().build().await.expect("it builds");
     let error = dcv.issue(request(ORGANIZATION)).await.expect_err("nobody knows");
     assert!(matches!(&error, Error::OutcomeUnknown { cause, .. } if cause.contains("2 times")), "{error}");
@@ -105,9 +81,9 @@ async fn an_order_is_sent_twice_at_most_however_often_it_is_gone_on_with() {
 #[tokio::test(flavor = "multi_thread")]
 async fn gateways_limits_and_wrong_certificates_are_got_over() {
     let world = World::start(&[ZONE]).await;
-    fault(&world, "503", 1, "GET", "/validation").await;
-    fault(&world, "502", 1, "PUT", "check-dcv").await;
-    fault(&world, "wrong-pem", 1, "GET", "/download").await;
+    world.fault("503", 1, "GET", "/validation").await;
+    world.fault("502", 1, "PUT", "check-dcv").await;
+    world.fault("wrong-pem", 1, "GET", "/download").await;
     let dcv = world.address().dcv().build().await.expect("it builds");
     issued(dcv.issue(request(ORGANIZATION)).await);
     assert_eq!(world.sandbox.orders(), 1);
@@ -210,8 +186,13 @@ async fn an_organization_that_is_not_validated_is_waited_for_without_records_lyi
     assert!(waiting.what.contains("Pending Organization"), "{waiting}");
     assert_eq!(world.dns.records(), Vec::<String>::new(), "the proofs were accepted, and are gone");
 
-    let url = format!("{}/organizations/{PENDING_ORGANIZATION}", world.sandbox.control_url());
-    call(reqwest::Method::PUT, url, json!({ "ov": { "status": "active", "until": "2030-01-01T00:00:00Z" } })).await;
+    world
+        .control(
+            reqwest::Method::PUT,
+            &format!("organizations/{PENDING_ORGANIZATION}"),
+            &json!({ "ov": { "status": "active", "until": "2030-01-01T00:00:00Z" } }),
+        )
+        .await;
     issued(dcv.resume(&run).await);
     assert_eq!(world.sandbox.orders(), 1);
 }
@@ -227,10 +208,14 @@ async fn a_domain_whose_validation_ends_while_people_take_their_time_is_proved_a
     assert_eq!(waiting.on, Actor::OrganizationValidation, "{waiting}");
     assert_eq!(world.dns.update_count(), updates, "the domain was validated");
 
-    let clock = format!("{}/clock", world.sandbox.control_url());
-    call(reqwest::Method::POST, clock, json!({ "seconds": 2 * 86_400 })).await;
-    let url = format!("{}/organizations/{PENDING_ORGANIZATION}", world.sandbox.control_url());
-    call(reqwest::Method::PUT, url, json!({ "ov": { "status": "active", "until": "2030-01-01T00:00:00Z" } })).await;
+    world.control(reqwest::Method::POST, "clock", &json!({ "seconds": 2 * 86_400 })).await;
+    world
+        .control(
+            reqwest::Method::PUT,
+            &format!("organizations/{PENDING_ORGANIZATION}"),
+            &json!({ "ov": { "status": "active", "until": "2030-01-01T00:00:00Z" } }),
+        )
+        .await;
     issued(dcv.resume(&run).await);
     assert!(world.dns.update_count() > updates, "it was proved again");
     assert_eq!((world.sandbox.orders(), world.dns.records()), (2, Vec::new()));
@@ -245,10 +230,8 @@ async fn a_duplicate_that_cannot_be_canceled_takes_its_records_back_and_comes_ho
     let order_id = first.order_id.expect("it is known");
 
     // The domain has to be proved again, and the CA finds fault with its zone, so that the proof stays out.
-    let clock = format!("{}/clock", world.sandbox.control_url());
-    call(reqwest::Method::POST, clock, json!({ "seconds": 2 * 86_400 })).await;
-    let faults = format!("{}/faults", world.sandbox.control_url());
-    call(reqwest::Method::POST, faults.clone(), json!({ "fault": "dnssec", "times": 1000, "name": ZONE })).await;
+    world.control(reqwest::Method::POST, "clock", &json!({ "seconds": 2 * 86_400 })).await;
+    world.control(reqwest::Method::POST, "faults", &json!({ "fault": "dnssec", "times": 1000, "name": ZONE })).await;
     let copy = request(ORGANIZATION).purpose(Purpose::Duplicate { order_id });
     let Outcome::Waiting(_) = dcv.issue(copy).await.expect("asked for") else { panic!("it waits") };
     let run = dcv.runs(Which::Open).await.expect("the journal is read").remove(0).id;
@@ -257,7 +240,7 @@ async fn a_duplicate_that_cannot_be_canceled_takes_its_records_back_and_comes_ho
     assert!(error.contains("cannot be canceled"), "{error}");
     assert_eq!(world.dns.records(), Vec::<String>::new());
 
-    call(reqwest::Method::DELETE, faults, json!({})).await;
+    world.control(reqwest::Method::DELETE, "faults", &json!({})).await;
     issued(dcv.resume(&run).await);
     assert_eq!((world.sandbox.orders(), world.dns.records()), (1, Vec::new()));
 }
@@ -272,8 +255,7 @@ async fn a_domain_that_is_renewed_by_mail_is_not_taken_for_renewed_before_anybod
     let first = Request::domains(domain(), Some(ORGANIZATION.into()), &["ov"], in_days(1)).expect("a good request");
     assert!(matches!(dcv.issue(first).await, Ok(Outcome::Validated(_))));
 
-    let clock = format!("{}/clock", world.sandbox.control_url());
-    call(reqwest::Method::POST, clock, json!({ "seconds": 100 * 86_400 })).await;
+    world.control(reqwest::Method::POST, "clock", &json!({ "seconds": 100 * 86_400 })).await;
     let again = Request::domains(domain(), None, &["ov"], in_days(250)).expect("a good request").method(Method::Email);
     let Ok(Outcome::Waiting(waiting)) = dcv.issue(again).await else { panic!("somebody has to open the link") };
     assert_eq!(waiting.on, Actor::Mailbox, "{waiting}");
@@ -416,14 +398,14 @@ async fn a_certificate_that_cannot_be_stored_leaves_no_record_behind() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_that_cannot_be_fetched_leaves_no_record_behind() {
     let world = World::start(&[ZONE]).await;
-    fault(&world, "wrong-pem", 100, "GET", "/download").await;
+    world.fault("wrong-pem", 100, "GET", "/download").await;
     let settings = Settings { wait: Duration::from_secs(3), ..impatient() };
     let dcv = world.address().dcv().settings(settings).build().await.expect("it builds");
     let run = RunId::new(jiff::Timestamp::now());
     let failed = dcv.issue_as(run.clone(), request(ORGANIZATION)).await.expect_err("it is another's certificate");
     assert!(matches!(failed, Error::Certificate(_)), "{failed}");
     assert_eq!(world.dns.records(), Vec::<String>::new());
-    call(reqwest::Method::DELETE, format!("{}/faults", world.sandbox.control_url()), json!({})).await;
+    world.control(reqwest::Method::DELETE, "faults", &json!({})).await;
     issued(dcv.resume(&run).await);
     assert_eq!(orders_sent(&world), 1);
 }

@@ -498,13 +498,10 @@ impl Inner {
     async fn begin(&self, id: &RunId, first: &Entry) -> Result<Lease> {
         let (journal, id, first) = (Arc::clone(&self.journal), id.clone(), first.clone());
         let beginning = Arc::clone(&self.beginning).read_owned().await;
-        let begun = tokio::spawn(async move {
-            let lease = journal.begin(&id, &first).await;
-            drop(beginning);
-            lease
-        });
+        // A lease that nobody waits for any more is dropped before whoever waits for those who begin goes on.
+        let begun = tokio::spawn(async move { (journal.begin(&id, &first).await, beginning) });
         match begun.await {
-            Ok(lease) => Ok(lease?),
+            Ok((lease, _beginning)) => Ok(lease?),
             Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
             Err(error) => {
                 Err(crate::journal::JournalError::Store { place: "of the run".to_owned(), message: error.to_string() }
