@@ -462,8 +462,20 @@ impl Dcv {
     pub async fn runs(&self, which: Which) -> Result<Vec<Run>> {
         let ids = self.inner.journal.runs(which).await?;
         let mut runs = Vec::with_capacity(ids.len());
-        journal::each_run(&*self.inner.journal, &ids, |run| runs.push(run)).await?;
+        journal::each_run(&*self.inner.journal, &ids, |run, _| runs.push(run)).await?;
         Ok(runs)
+    }
+
+    /// A run of the journal, as far as it is known from it; `None` where there is none of this id.
+    ///
+    /// # Errors
+    /// [`Error::Journal`].
+    pub async fn run(&self, id: &RunId) -> Result<Option<Run>> {
+        match self.inner.journal.read(id).await {
+            Ok(entries) => Ok(Run::fold(id.clone(), &entries)),
+            Err(journal::JournalError::Unknown(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Works as long as there is something to do, and gives the run back.

@@ -168,18 +168,22 @@ impl Label {
 /// So many runs are read at once: their entries are larger than what anybody keeps of them.
 const READ_AT_ONCE: usize = 256;
 
-/// Reads these runs and hands each on, folded, in their order; what is no run is left out.
+/// Reads these runs and hands each on, folded, with its entries, in their order; what is no run is left out.
 ///
 /// # Errors
 /// As [`Journal::read`].
 pub async fn each_run(
     journal: &dyn Journal,
     ids: &[RunId],
-    mut take: impl FnMut(Run) + Send,
+    mut take: impl FnMut(Run, Vec<Stamped>) + Send,
 ) -> Result<(), JournalError> {
     for some in ids.chunks(READ_AT_ONCE) {
         let read = journal.read_many(some).await?;
-        some.iter().zip(read).filter_map(|(id, entries)| Run::fold(id.clone(), &entries)).for_each(&mut take);
+        for (id, entries) in some.iter().zip(read) {
+            if let Some(run) = Run::fold(id.clone(), &entries) {
+                take(run, entries);
+            }
+        }
     }
     Ok(())
 }

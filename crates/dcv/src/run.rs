@@ -6,7 +6,7 @@ use certcentral::{OrderId, OrderStatus};
 use dcv_core::{
     Dcv, Error, Outcome, Purpose, RunId,
     certificate::{CERT_FILE, CHAIN_FILE, FULLCHAIN_FILE, KEY_FILE},
-    journal::{Journal, JournalError, Stamped, Which},
+    journal::{Journal, JournalError, Stamped, Which, each_run},
     name::DnsName,
     state::{End, Entry, Run},
 };
@@ -202,13 +202,15 @@ pub(crate) async fn cancel(config: &Config, screen: Screen, args: &args::Cancel)
 
 /// Lists runs, or tells all of one.
 pub(crate) async fn status(config: &Config, screen: Screen, args: &args::Status) -> Result<Code> {
-    let which = if args.all || args.run.is_some() { Which::All } else { Which::Open };
     let mut known: Vec<(Run, Vec<Stamped>)> = Vec::new();
     if let Some(journal) = journal::open_if_any(config).await? {
-        for id in journal.runs(which).await? {
-            let entries = journal.read(&id).await?;
-            known.extend(Run::fold(id, &entries).map(|run| (run, entries)));
-        }
+        let ids = match args.run.as_ref().map(|wanted| wanted.parse::<RunId>()) {
+            // An order's number would do for a run's id, too; which it is the journal says.
+            Some(Ok(id)) if journal.read(&id).await.is_ok() => vec![id],
+            Some(_) => journal.runs(Which::All).await?,
+            None => journal.runs(if args.all { Which::All } else { Which::Open }).await?,
+        };
+        each_run(&*journal, &ids, |run, entries| known.push((run, entries))).await?;
     }
     if let Some(wanted) = &args.run {
         let is_it = |run: &Run| run.id.as_str() == wanted || run.order_id.is_some_and(|id| id.to_string() == *wanted);
@@ -343,7 +345,7 @@ async fn conclude(dcv: &Dcv, screen: Screen, run: &RunId, result: Option<dcv_cor
         }
         Some(Err(error)) => {
             let left = close_books(dcv, run).await;
-            let stays_open = dcv.runs(Which::Open).await.is_ok_and(|open| open.iter().any(|other| other.id == *run));
+            let stays_open = find(dcv, run).await.is_some_and(|run| !run.closed);
             let says_so = matches!(error, Error::OutcomeUnknown { .. } | Error::Journal(_));
             let mut failure = Failure::from(error);
             if stays_open && !says_so {
@@ -366,7 +368,7 @@ async fn close_books(dcv: &Dcv, run: &RunId) -> Vec<Proof> {
 }
 
 async fn find(dcv: &Dcv, id: &RunId) -> Option<Run> {
-    dcv.runs(Which::All).await.ok()?.into_iter().find(|run| run.id == *id)
+    dcv.run(id).await.ok().flatten()
 }
 
 fn left_behind(screen: Screen, run: &RunId, proofs: &[Proof]) -> Code {

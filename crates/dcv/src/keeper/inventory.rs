@@ -160,7 +160,7 @@ impl Books {
         let ids = journal.runs(Which::All).await?;
         let new: Vec<RunId> = ids.iter().filter(|id| !self.closed.contains_key(*id)).cloned().collect();
         let mut open: HashMap<RunId, Page> = HashMap::new();
-        each_run(journal, &new, |run| {
+        each_run(journal, &new, |run, _| {
             let id = run.id.clone();
             let page = Page::from(run);
             if page.closed { &mut self.closed } else { &mut open }.insert(id, page);
