@@ -201,10 +201,15 @@ async fn a_hundred_names_take_a_few_round_trips_and_leave_the_registry_alone() {
 
 /// A web server that answers every request with this status and page, by HTTPS with a certificate for this name.
 fn web(certified: Option<&str>, status: u16, page: &str) -> u16 {
+    web_with(certified, &format!("{status} x"), page)
+}
+
+/// The same, with header lines after the status.
+fn web_with(certified: Option<&str>, status: &str, page: &str) -> u16 {
     let listener = TcpListener::bind((FIRST, 0)).expect("a listener");
     let port = listener.local_addr().expect("its address").port();
     let mut reply = String::new();
-    write!(reply, "HTTP/1.1 {status} x\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{page}", page.len())
+    write!(reply, "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{page}", page.len())
         .expect("a string");
     let tls = certified.map(|host| {
         let rcgen::CertifiedKey { cert, signing_key } =
@@ -219,6 +224,13 @@ fn web(certified: Option<&str>, status: u16, page: &str) -> u16 {
             .expect("a configuration");
         Arc::new(config)
     });
+    // Firewalls let the CA's agent through, and whoever names it.
+    let answer = move |request: &[u8]| {
+        let request = String::from_utf8_lossy(request);
+        let agent = request.lines().find(|line| line.to_ascii_lowercase().starts_with("user-agent: dcv/"));
+        let known = agent.is_some_and(|agent| agent.contains("DigiCert DCV/1.1"));
+        if known { reply.clone() } else { "HTTP/1.1 403 x\r\nConnection: close\r\n\r\n".to_owned() }
+    };
     // Ends with the process of the test.
     std::thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
@@ -226,13 +238,13 @@ fn web(certified: Option<&str>, status: u16, page: &str) -> u16 {
             if let Some(config) = &tls {
                 let mut session = rustls::ServerConnection::new(Arc::clone(config)).expect("a session");
                 let mut stream = rustls::Stream::new(&mut session, &mut stream);
-                if stream.read(&mut request).is_ok() {
-                    let _ = stream.write_all(reply.as_bytes());
+                if let Ok(length) = stream.read(&mut request) {
+                    let _ = stream.write_all(answer(&request[..length]).as_bytes());
                     stream.conn.send_close_notify();
                     let _ = stream.flush();
                 }
-            } else if stream.read(&mut request).is_ok() {
-                let _ = stream.write_all(reply.as_bytes());
+            } else if let Ok(length) = stream.read(&mut request) {
+                let _ = stream.write_all(answer(&request[..length]).as_bytes());
             }
         }
     });
@@ -273,6 +285,7 @@ async fn files_are_judged_as_the_ca_judges_them() {
     let proof = [Proof::File { host: host.to_owned(), path, body: VALUE.to_owned() }];
     let late = format!("{}{VALUE}", "é".repeat(4990));
     let just = format!("{}{VALUE}\r\n<p>", "é".repeat(4900));
+    let moved = "301 x\r\nLocation: https://www.example.com/elsewhere";
     for (case, https, http, visible) in [
         ("HTTP alone", nobody(), web(None, 200, VALUE), true),
         ("HTTPS alone", web(Some(host), 200, VALUE), nobody(), true),
@@ -282,6 +295,15 @@ async fn files_are_judged_as_the_ca_judges_them() {
         ("an error by HTTPS", web(Some(host), 503, ""), web(None, 200, VALUE), true),
         ("HTTPS of another host", web(Some("other.example.com"), 200, "hello"), web(None, 200, VALUE), true),
         ("HTTP leads to HTTPS", web(Some(host), 200, VALUE), web(None, 301, ""), true),
+        ("an empty page by HTTPS", web(Some(host), 200, ""), web(None, 200, VALUE), true),
+        ("no content by HTTPS", web(Some(host), 204, ""), web(None, 200, VALUE), true),
+        ("empty pages on both", web(Some(host), 200, ""), web(None, 200, ""), false),
+        ("another status by HTTPS", web(Some(host), 303, "see there"), web(None, 200, VALUE), false),
+        ("the value with another status", web(Some(host), 300, VALUE), nobody(), true),
+        ("another status by HTTP", web(Some(host), 200, VALUE), web(None, 303, "see there"), true),
+        ("a page that has moved, by HTTPS", web_with(Some(host), moved, "moved"), web(None, 200, VALUE), false),
+        ("nothing that has moved, by HTTPS", web_with(Some(host), moved, ""), web(None, 200, VALUE), true),
+        ("a page that has moved, by HTTP", web(Some(host), 200, VALUE), web_with(None, moved, "moved"), true),
         ("errors on both", web(Some(host), 404, VALUE), web(None, 404, VALUE), false),
         ("a value beyond the limit", nobody(), web(None, 200, &late), false),
         ("a value before the limit", nobody(), web(None, 200, &just), true),

@@ -1,6 +1,7 @@
 //! A file, fetched as the CA fetches it (its open validator, `client/file`): HTTPS before HTTP, IPv4 only, certificates from
 //! anybody as long as they are for the host, redirects only where they are a path, the value within the first 5000 characters
-//! of the page. Where the CA will not find the value, the sight says why.
+//! of the page. What is no error (below 400) is a page, also a redirect that is not followed; an empty page is an error. Where the
+//! CA will not find the value, the sight says why.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -35,6 +36,8 @@ const LOOK_LIMIT: usize = 64 * 1024;
 const MOST_REDIRECTS: usize = 5;
 /// How much of a wrong page is shown, in characters.
 const SHOWN: usize = 80;
+/// Names us, and the agent that firewalls let through for the CA: what lets that one in lets us in.
+const USER_AGENT: &str = concat!("dcv/", env!("CARGO_PKG_VERSION"), " (as DigiCert DCV/1.1)");
 
 /// Fetches the file at every IPv4 address by HTTPS and by HTTP. The CA decides by the first page that comes with a good status,
 /// by HTTPS first; so both have to be right where both answer, and an error on one side sends it to the other.
@@ -79,6 +82,7 @@ async fn fetch(scheme: &str, host: &str, server: SocketAddr, path: &str, value: 
         .tls_backend_preconfigured(tls_of_the_ca())
         .resolve(host, server)
         .no_proxy()
+        .user_agent(USER_AGENT)
         .connect_timeout(Duration::from_secs(2))
         .timeout(Duration::from_secs(5))
         .redirect(reqwest::redirect::Policy::none())
@@ -96,36 +100,58 @@ async fn fetch(scheme: &str, host: &str, server: SocketAddr, path: &str, value: 
             Err(error) if error.is_timeout() => return Sight::Dead("gives no answer in time".to_owned()),
             Err(error) => return Sight::Dead(format!("cannot be asked: {}", deepest(&error))),
         };
-        if response.status().is_success() {
-            return match page(response).await {
-                Ok(page) => judge(value, &page),
-                Err(why) => Sight::Dead(why),
-            };
-        }
-        match redirected(response.status(), response.headers()) {
-            Ok(path) => match url.join(&path) {
-                Ok(next) => url = next,
+        let status = response.status();
+        let said = match after(status, response.headers()) {
+            Next::At(path) => match url.join(&path) {
+                Ok(next) => {
+                    url = next;
+                    continue;
+                }
                 Err(_) => return Sight::Lame(format!("redirects to `{path}`, which is no path")),
             },
-            Err(why) => return Sight::Lame(why),
-        }
+            Next::Error(said) => return Sight::Lame(said),
+            Next::Page(said) => said,
+        };
+        return match page(response).await.map(|page| judge(value, &page)) {
+            // By HTTPS it ends the CA's search; by HTTP it comes after HTTPS, and most of these only lead back there.
+            Ok(Sight::Lacks(_)) if !status.is_success() && scheme == "https" => Sight::Lacks(vec![said]),
+            Ok(Sight::Lacks(_) | Sight::Lame(_)) if !status.is_success() => Sight::Lame(said),
+            Ok(sight) => sight,
+            Err(why) => Sight::Dead(why),
+        };
     }
     Sight::Lame(format!("redirects more than {MOST_REDIRECTS} times"))
 }
 
-/// Where an answer sends us, if the CA goes there; else what the answer is.
-fn redirected(status: StatusCode, headers: &HeaderMap) -> Result<String, String> {
-    if !matches!(status.as_u16(), 301 | 302 | 307 | 308) {
-        return Err(format!("HTTP {status}"));
+/// What an answer is to the CA.
+#[derive(Debug, PartialEq)]
+enum Next {
+    /// To be looked for there.
+    At(String),
+    /// To be read, whatever its status, which is said here.
+    Page(String),
+    /// Nothing: the CA tries the other scheme.
+    Error(String),
+}
+
+fn after(status: StatusCode, headers: &HeaderMap) -> Next {
+    match status.as_u16() {
+        301 | 302 | 307 | 308 => {}
+        300..=399 if status != StatusCode::NOT_MODIFIED => {
+            return Next::Page(format!("HTTP {status}, which the CA does not follow; serve the file itself"));
+        }
+        200..=299 => return Next::Page(format!("HTTP {status}")),
+        _ => return Next::Error(format!("HTTP {status}")),
     }
     let location = headers.get(LOCATION).and_then(|location| location.to_str().ok()).unwrap_or_default().trim();
-    // A host of its own, also without a scheme.
-    if location.is_empty() || location.starts_with("//") || Url::parse(location).is_ok() {
-        return Err(format!(
-            "HTTP {status} to `{location}`: the CA follows redirects to a path only; serve the file itself"
-        ));
+    let refused =
+        || format!("HTTP {status} to `{location}`: the CA follows redirects to a path only; serve the file itself");
+    match location {
+        // A host of its own without a scheme is none of the two, and nobody should rely on what the CA makes of it.
+        _ if location.is_empty() || location.starts_with("//") => Next::Error(refused()),
+        _ if Url::parse(location).is_ok() => Next::Page(refused()),
+        path => Next::At(path.to_owned()),
     }
-    Ok(location.to_owned())
 }
 
 /// What a page says, as far as it is looked at.
@@ -143,24 +169,28 @@ async fn page(mut response: Response) -> Result<String, String> {
     Ok(decoded(&kind, &body))
 }
 
-/// A page as text: UTF-16 where the content type or the first octets say so, else UTF-8, which ASCII and most of Latin-1 are
-/// read as well by: a value has none but ASCII characters.
+/// A page as text: UTF-16 where the content type says so, with or without a mark of its order, else UTF-8, which ASCII and most of
+/// Latin-1 are read as well by: a value has none but ASCII characters. A mark alone says nothing to the CA.
 fn decoded(content_type: &str, body: &[u8]) -> String {
     let units = |from_bytes: fn([u8; 2]) -> u16| {
         let units: Vec<u16> = body.as_chunks().0.iter().map(|pair| from_bytes(*pair)).collect();
         String::from_utf16_lossy(&units)
     };
-    if content_type.contains("utf-16le") || body.starts_with(&[0xff, 0xfe]) {
+    let says = |charset: &str| content_type.contains(charset);
+    if says("utf-16le") || says("utf-16") && !says("utf-16be") && body.starts_with(&[0xff, 0xfe]) {
         units(u16::from_le_bytes)
-    } else if content_type.contains("utf-16") || body.starts_with(&[0xfe, 0xff]) {
+    } else if says("utf-16") {
         units(u16::from_be_bytes)
     } else {
         String::from_utf8_lossy(body).into_owned()
     }
 }
 
-/// The CA finds a value that lies wholly in what it reads, whatever stands around it.
+/// The CA finds a value that lies wholly in what it reads, whatever stands around it. Nothing at all is an error to it.
 fn judge(value: &str, page: &str) -> Sight {
+    if page.is_empty() {
+        return Sight::Lame("an empty page".to_owned());
+    }
     let read: String = page.chars().take(READ_LIMIT).collect();
     if read.contains(value) {
         return Sight::Shows;
@@ -259,7 +289,6 @@ mod tests {
             assert_eq!(judge(VALUE, &page), Sight::Shows, "{page}");
         }
         for (page, said) in [
-            (String::new(), "an empty page"),
             ("\r\n".to_owned(), "an empty page"),
             (VALUE.to_ascii_lowercase(), "\"0123456789abcdefghijklmnopqrstuv\""),
             ("<!DOCTYPE html>\n<title>Shop</title>".to_owned(), "a web page, \"<!DOCTYPE html> <title>Shop</title>\""),
@@ -269,6 +298,7 @@ mod tests {
             let Sight::Lacks(instead) = judge(VALUE, &page) else { panic!("{page} has no value") };
             assert!(instead[0].contains(said), "{instead:?}");
         }
+        assert_eq!(judge(VALUE, ""), Sight::Lame("an empty page".to_owned()), "the CA goes on to HTTP");
     }
 
     #[test]
@@ -278,11 +308,15 @@ mod tests {
         for (kind, body) in [
             ("text/plain; charset=utf-16le", wide(u16::to_le_bytes)),
             ("text/plain; charset=utf-16", wide(u16::to_be_bytes)),
-            ("", marked([0xff, 0xfe], wide(u16::to_le_bytes))),
-            ("", marked([0xfe, 0xff], wide(u16::to_be_bytes))),
+            ("text/plain; charset=utf-16be", wide(u16::to_be_bytes)),
+            ("text/plain; charset=utf-16", marked([0xff, 0xfe], wide(u16::to_le_bytes))),
+            ("text/plain; charset=utf-16", marked([0xfe, 0xff], wide(u16::to_be_bytes))),
             ("text/plain; charset=iso-8859-1", [&[0xe9u8][..], VALUE.as_bytes()].concat()),
         ] {
             assert!(decoded(kind, &body).contains(VALUE), "{kind}");
+        }
+        for body in [marked([0xff, 0xfe], wide(u16::to_le_bytes)), marked([0xfe, 0xff], wide(u16::to_be_bytes))] {
+            assert!(!decoded("text/plain", &body).contains(VALUE), "the CA goes by the content type alone");
         }
     }
 
@@ -290,16 +324,17 @@ mod tests {
     fn redirects_are_followed_to_paths_only() {
         let to = |status: u16, location: &str| {
             let headers = HeaderMap::from_iter([(LOCATION, location.parse().expect("a header"))]);
-            redirected(StatusCode::from_u16(status).expect("a status"), &headers)
+            after(StatusCode::from_u16(status).expect("a status"), &headers)
         };
-        assert_eq!(to(301, "/elsewhere.txt").as_deref(), Ok("/elsewhere.txt"));
-        assert_eq!(to(308, "elsewhere.txt").as_deref(), Ok("elsewhere.txt"));
-        for (status, location) in
-            [(302, "https://www.example.com/x"), (302, "//www.example.com/x"), (302, ""), (303, "/x"), (404, "/x")]
-        {
-            assert!(to(status, location).is_err(), "{status} {location}");
+        assert_eq!(to(301, "/elsewhere.txt"), Next::At("/elsewhere.txt".to_owned()));
+        assert_eq!(to(308, "elsewhere.txt"), Next::At("elsewhere.txt".to_owned()));
+        for (status, location) in [(302, "//www.example.com/x"), (302, ""), (304, "/x"), (404, "/x"), (500, "")] {
+            assert!(matches!(to(status, location), Next::Error(_)), "{status} {location}");
         }
-        let said = to(301, "https://example.com/").expect_err("another host");
+        for (status, location) in [(200, ""), (206, ""), (300, "/x"), (303, "/x"), (302, "https://www.example.com/x")] {
+            assert!(matches!(to(status, location), Next::Page(_)), "{status} {location}");
+        }
+        let Next::Page(said) = to(301, "https://example.com/") else { panic!("it is not followed") };
         assert!(said.contains("https://example.com/") && said.contains("serve the file itself"), "{said}");
     }
 }
