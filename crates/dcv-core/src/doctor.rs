@@ -327,7 +327,8 @@ async fn validate(resolver: SocketAddr, apex: &str, options: &Options) -> Result
 
 async fn examine_delegation(dns: &Dns, zone: &ZoneServers) -> Vec<Finding> {
     let apex = zone.apex.as_str();
-    let mut named: Vec<&str> = zone.authorities.iter().map(|authority| authority.ns.as_str()).collect();
+    let own = zone.authorities.iter().filter(|authority| authority.in_zone);
+    let mut named: Vec<&str> = own.map(|authority| authority.ns.as_str()).collect();
     named.sort_unstable();
     let Some((_, parent)) = apex.split_once('.') else { return Vec::new() };
     let Ok(above) = dns.zone_of(parent).await else { return Vec::new() };

@@ -1,9 +1,9 @@
 //! Is a proof visible everywhere the CA may look?
 //!
 //! The CA looks from several places of the world, through resolvers that pick any address of any name server of the zone (BR
-//! 3.2.2.9, multi-perspective corroboration). So every address of every authoritative server is asked, directly and without
-//! recursion, all at once and each with its own deadline; only when they agree are recursive resolvers asked, which would
-//! otherwise remember that there is nothing.
+//! 3.2.2.9, multi-perspective corroboration). So every address of every authoritative server, whether the zone names it or only the
+//! delegation does, is asked, directly and without recursion, all at once and each with its own deadline; only when they agree are
+//! recursive resolvers asked, which would otherwise remember that there is nothing.
 //!
 //! A server that answers without the value holds the check back: it lags. A server that does not answer, or is no
 //! authority, is a line in the verdict and holds nothing back as long as another one shows the value: the CA's resolvers
@@ -406,7 +406,10 @@ async fn look_at_record(dns: &Dns, policy: &Policy, watched: &mut Watched, exten
             None => true,
             Some(sight) => extent == Extent::Open && *sight != Sight::Shows,
         };
-        let places = zone.addresses().map(|(ns, address)| (ns.to_owned(), address));
+        let places = zone.authorities.iter().flat_map(|authority| {
+            let note = if authority.in_zone { "" } else { " (named by the zone above only)" };
+            authority.addresses.iter().map(move |address| (format!("{}{note}", authority.ns), *address))
+        });
         let asked: Vec<(String, SocketAddr)> = places.filter(due).collect();
         let answers =
             join_all(asked.iter().map(|(_, server)| dns.ask(*server, &watched.owner, rtype, Recursion::No))).await;
@@ -463,7 +466,7 @@ async fn deeper_zone(
     let told = answers.iter().flatten().filter_map(Answer::zone).filter(|told| is_within(told, &zone.apex));
     match told.max_by_key(String::len) {
         Some(told) if told == zone.apex => None,
-        Some(told) => dns.zone_servers(&told).await.ok(),
+        Some(told) => dns.zone_below(&told, answers.iter().flatten()).await.ok(),
         None if answers.iter().all(Result::is_err) => None,
         None => dns.zone_of(owner).await.ok().filter(|found| found.apex != zone.apex),
     }

@@ -14,7 +14,7 @@ use dcv_core::propagation::{Policy, Sight, Verdict, wait_visible};
 use dcv_provider::Proof;
 use hickory_proto::rr::{
     RData, RecordType,
-    rdata::{A, CNAME},
+    rdata::{A, CNAME, NS},
 };
 use internet::{FIRST, Internet, Mood, RESOLVER, SECOND, THIRD, lock, name};
 
@@ -170,6 +170,54 @@ async fn an_alias_is_followed_to_the_authorities_of_its_target() {
     assert_eq!(sights(&verdict), [(SECOND.into(), Sight::Shows), (THIRD.into(), Sight::Lacks(Vec::new()))]);
 }
 
+/// The registry still delegates to a server that the zone does not name any more: some of the CA's resolvers ask it.
+#[tokio::test]
+async fn servers_that_only_the_delegation_names_are_asked_too() {
+    let internet = Internet::start().await;
+    {
+        let mut state = internet.state();
+        state.zone("com", &[THIRD]);
+        // The old server has the zone as it once was.
+        state.zone("example.com", &[FIRST, SECOND]);
+        state.zone("example.com", &[SECOND]);
+        state.set(SECOND, "ns2.example.com", RData::A(A(FIRST)));
+        for ns in ["ns2.example.com", "ns3.example.com"] {
+            state.set(THIRD, "example.com", RData::NS(NS(name(ns))));
+        }
+        state.txt(SECOND, "www.example.com", VALUE);
+    }
+    let verdict = internet.look(&[txt("www.example.com")], &at_once()).await;
+    assert_eq!(sights(&verdict), [(FIRST.into(), Sight::Lacks(Vec::new())), (SECOND.into(), Sight::Shows)]);
+    assert!(!verdict.all_visible());
+    assert!(verdict.to_string().contains("ns2.example.com (named by the zone above only)"), "{verdict}");
+    internet.state().txt(FIRST, "www.example.com", VALUE);
+    assert!(internet.look(&[txt("www.example.com")], &at_once()).await.all_visible());
+    // A registry that cannot be asked hides the old server, and is no failure.
+    internet.state().moods.insert(THIRD, Mood::Refuses);
+    let verdict = internet.look(&[txt("www.example.com")], &at_once()).await;
+    assert_eq!(sights(&verdict), [(SECOND.into(), Sight::Shows)]);
+}
+
+/// The same, where the cut is further down and its referral is met on the way.
+#[tokio::test]
+async fn servers_that_only_a_delegation_below_names_are_asked_too() {
+    let internet = Internet::start().await;
+    {
+        let mut state = internet.state();
+        state.zone("example.com", &[FIRST]);
+        state.zone("sub.example.com", &[SECOND]);
+        let zone = state.held[&SECOND]["sub.example.com"].clone();
+        state.held.entry(THIRD).or_default().insert("sub.example.com".to_owned(), zone);
+        for ns in ["ns3.sub.example.com", "old.example.com"] {
+            state.set(FIRST, "sub.example.com", RData::NS(NS(name(ns))));
+        }
+        state.set(FIRST, "old.example.com", RData::A(A(THIRD)));
+        state.txt(SECOND, "www.sub.example.com", VALUE);
+    }
+    let verdict = internet.look(&[txt("www.sub.example.com")], &at_once()).await;
+    assert_eq!(sights(&verdict), [(SECOND.into(), Sight::Shows), (THIRD.into(), Sight::Lacks(Vec::new()))]);
+}
+
 /// 100 names below a public suffix of two labels, each answer 100 ms away.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_names_take_a_few_round_trips_and_leave_the_registry_alone() {
@@ -191,11 +239,12 @@ async fn a_hundred_names_take_a_few_round_trips_and_leave_the_registry_alone() {
     let verdict = internet.look(&proofs, &at_once()).await;
     let wall = began.elapsed();
     assert!(verdict.all_visible(), "{verdict}");
-    // SOA, NS, addresses of the servers, the servers themselves, and the question where the zone is cut: six at most.
+    // SOA, the registry's name servers and their addresses, the registry, addresses of the zone's servers, these themselves, and
+    // the question where the zone is cut: seven.
     assert!(wall < Duration::from_millis(1500), "{wall:?}");
     let state = internet.state();
-    assert_eq!(state.asked(THIRD), 0, "the registry was asked");
-    assert!(state.asked(RESOLVER) <= 8, "{}", state.asked(RESOLVER));
+    assert_eq!(state.asked(THIRD), 1, "the registry is asked for the delegation alone, and once");
+    assert!(state.asked(RESOLVER) <= 9, "{}", state.asked(RESOLVER));
     assert!(state.asked(FIRST) + state.asked(SECOND) <= 300, "{} {}", state.asked(FIRST), state.asked(SECOND));
 }
 
