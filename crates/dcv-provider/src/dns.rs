@@ -16,7 +16,7 @@ use std::{
 
 use futures_util::future::{join, join_all};
 use hickory_proto::{
-    op::{Edns, Message, MessageType, OpCode, Query},
+    op::{Edns, Message, MessageType, OpCode, Query, ResponseCode},
     rr::RecordType,
 };
 use tokio::{sync::Semaphore, time::Instant};
@@ -186,7 +186,13 @@ impl Dns {
         edns.set_max_payload(UDP_PAYLOAD);
         message.set_edns(edns);
         let _socket = self.inner.sockets.acquire().await;
-        let answer = exchange(server, &message, self.inner.deadline).await;
+        let mut answer = exchange(server, &message, self.inner.deadline).await;
+        // This is what servers say that do not know EDNS (RFC 6891 section 7).
+        let unknown = |code| matches!(code, ResponseCode::FormErr | ResponseCode::NotImp);
+        if answer.as_ref().is_ok_and(|answer| unknown(answer.metadata.response_code)) {
+            message.edns = None;
+            answer = exchange(server, &message, self.inner.deadline).await;
+        }
         self.note(server, matches!(answer, Err(DnsError::Timeout { .. })));
         let answer = answer?;
         Answer::read(server, qname, rtype, answer)
@@ -511,7 +517,6 @@ impl Dns {
 
 #[cfg(test)]
 mod tests {
-    use hickory_proto::op::ResponseCode;
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
         net::UdpSocket,
@@ -562,6 +567,28 @@ mod tests {
         let dns = Dns::new(vec![server]).with_deadline(Duration::from_millis(600));
         let answer = dns.ask(server, "a.example.com", RecordType::TXT, Recursion::No).await.expect("an answer");
         assert_eq!(answer.rcode(), ResponseCode::NXDomain);
+    }
+
+    /// A server of old, to which the additional record of EDNS is a mistake of form, or something that it does not know.
+    #[tokio::test]
+    async fn servers_that_do_not_know_edns_are_asked_without() {
+        for refusal in [ResponseCode::FormErr, ResponseCode::NotImp] {
+            let udp = UdpSocket::bind("127.0.0.1:0").await.expect("a socket");
+            let server = udp.local_addr().expect("its address");
+            tokio::spawn(async move {
+                let mut buffer = [0; 512];
+                while let Ok((n, client)) = udp.recv_from(&mut buffer).await {
+                    let question = Message::from_vec(&buffer[..n]).expect("a message");
+                    let knows = question.edns.is_none();
+                    let mut answer = question.into_response();
+                    answer.metadata.response_code = if knows { ResponseCode::NoError } else { refusal };
+                    udp.send_to(&answer.to_vec().expect("bytes"), client).await.expect("sent");
+                }
+            });
+            let dns = Dns::new(vec![]);
+            let answer = dns.ask(server, "a.example.com", RecordType::TXT, Recursion::No).await.expect("an answer");
+            assert_eq!(answer.rcode(), ResponseCode::NoError, "{refusal}");
+        }
     }
 
     #[tokio::test]
