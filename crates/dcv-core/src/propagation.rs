@@ -13,7 +13,8 @@
 //! that a value which another writer has removed meanwhile is missed.
 //!
 //! What counts as showing is the CA's own rule: the value anywhere in one character-string of one TXT record, byte for byte;
-//! the target of a CNAME that is not followed; the body of a file within its first 5000 characters.
+//! the target of a CNAME that is not followed; the body of a file within its first 5000 characters. What is reached through a DNAME
+//! it does not read.
 
 mod web;
 
@@ -451,7 +452,7 @@ fn alias(proof: &Proof, answers: &[Result<Answer, DnsError>]) -> Option<String> 
     if !matches!(proof, Proof::Txt { .. }) {
         return None;
     }
-    let mut authorities = answers.iter().flatten().filter(|answer| answer.is_authoritative());
+    let mut authorities = answers.iter().flatten().filter(|answer| answer.is_authoritative() && !answer.has_dname());
     authorities.find_map(Answer::alias).map(|target| target.to_ascii_lowercase())
 }
 
@@ -479,10 +480,14 @@ fn record_type(proof: &Proof) -> RecordType {
     }
 }
 
+/// What the CA makes of a DNAME: its look-up fails.
+const UNREAD: &str = "a DNAME, through which the CA does not read,";
+
 /// What an authority's answer is worth.
 pub(crate) fn judge(proof: &Proof, owner: &str, answer: Result<&Answer, &DnsError>) -> Sight {
     match answer {
         Ok(answer) if !answer.is_authoritative() => Sight::Lame(format!("is no authority for {owner}")),
+        Ok(answer) if answer.has_dname() => Sight::Lacks(vec![UNREAD.to_owned()]),
         Ok(answer) => match proof {
             Proof::Txt { value, .. } => judge_texts(value, &answer.texts()),
             _ => judge_targets(proof.value(), &answer.data().collect::<Vec<_>>()),
@@ -508,6 +513,7 @@ pub(crate) fn judge_resolved(proof: &Proof, answer: Result<&Answer, &DnsError>) 
         Err(error) => return judge_failure(error),
     };
     let sight = match proof {
+        _ if answer.has_dname() => Sight::Lacks(vec![UNREAD.to_owned()]),
         Proof::Txt { value, .. } => {
             let texts = answer.chased().into_iter().filter_map(|data| match data {
                 RData::TXT(txt) => {

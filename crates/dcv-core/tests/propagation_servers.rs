@@ -12,9 +12,12 @@ use std::{
 
 use dcv_core::propagation::{Policy, Sight, Verdict, wait_visible};
 use dcv_provider::Proof;
-use hickory_proto::rr::{
-    RData, RecordType,
-    rdata::{A, CNAME, NS},
+use hickory_proto::{
+    rr::{
+        RData, RecordType,
+        rdata::{A, CNAME, NS, NULL},
+    },
+    serialize::binary::BinEncodable,
 };
 use internet::{FIRST, Internet, Mood, RESOLVER, SECOND, THIRD, lock, name};
 
@@ -216,6 +219,30 @@ async fn servers_that_only_a_delegation_below_names_are_asked_too() {
     }
     let verdict = internet.look(&[txt("www.sub.example.com")], &at_once()).await;
     assert_eq!(sights(&verdict), [(SECOND.into(), Sight::Shows), (THIRD.into(), Sight::Lacks(Vec::new()))]);
+}
+
+/// The CA's look-up fails at a DNAME, whatever stands at its end.
+#[tokio::test]
+async fn what_is_reached_through_a_dname_is_not_seen() {
+    let internet = Internet::start().await;
+    let end = name("www.acme-corp.net").to_bytes().expect("a name");
+    {
+        let mut state = internet.state();
+        state.zone("example.com", &[FIRST]);
+        state.zone("acme-corp.net", &[SECOND]);
+        // As a server puts it together for a name below the DNAME.
+        state.set(FIRST, "www.example.com", RData::CNAME(CNAME(name("www.acme-corp.net"))));
+        state.set(FIRST, "www.example.com", RData::Unknown { code: RecordType::DNAME, rdata: NULL::with(end) });
+        state.txt(SECOND, "www.acme-corp.net", VALUE);
+    }
+    let cname = Proof::Cname { name: "www.example.com".to_owned(), target: "www.acme-corp.net".to_owned() };
+    for proof in [txt("www.example.com"), cname] {
+        let verdict = internet.look(std::slice::from_ref(&proof), &at_once()).await;
+        assert!(
+            !verdict.all_visible() && verdict.to_string().contains("a DNAME, through which the CA does not read"),
+            "{verdict}"
+        );
+    }
 }
 
 /// 100 names below a public suffix of two labels, each answer 100 ms away.

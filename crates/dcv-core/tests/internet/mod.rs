@@ -202,7 +202,7 @@ impl State {
         }
         let wanted = |data: &RData| match data {
             RData::DNSSEC(DNSSECRData::RRSIG(signature)) => signature.input().type_covered == rtype,
-            data => data.record_type() == rtype || data.record_type() == RecordType::CNAME,
+            data => [rtype, RecordType::CNAME, RecordType::DNAME].contains(&data.record_type()),
         };
         let found: Vec<Record> = here
             .iter()

@@ -211,6 +211,11 @@ impl Answer {
         })
     }
 
+    /// Whether the answer comes through a DNAME, which the CA's look-up does not read (its open validator, `client/dns`).
+    pub fn has_dname(&self) -> bool {
+        self.message.answers.iter().any(|record| record.record_type() == RecordType::DNAME)
+    }
+
     /// Addresses that came along.
     pub(crate) fn glue(&self, host: &str) -> Vec<IpAddr> {
         let records = self.message.answers.iter().chain(&self.message.additionals);
