@@ -25,6 +25,7 @@ use serde::Serialize;
 use tokio::{net::TcpStream, time::timeout};
 
 use crate::{
+    key::printable,
     name::DnsName,
     placement::{CNAME_SUFFIX, DNSAUTH_LABEL, Method},
 };
@@ -44,7 +45,7 @@ pub enum Level {
 /// What was found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// What was looked at: `caa`, `dnssec`, `delegation`, `servers`, `tcp`, `web`, `wildcard`, `leftovers`.
+    /// What was looked at: `caa`, `dnssec`, `delegation`, `servers`, `tcp`, `web`, `mail`, `wildcard`, `leftovers`.
     pub check: &'static str,
     /// The name, zone or server.
     pub subject: String,
@@ -68,7 +69,7 @@ impl fmt::Display for Finding {
 pub struct Options {
     /// How control would be shown.
     pub method: Method,
-    /// Issuers that CAA may name.
+    /// Issuers that CAA may name, the one to be advised first.
     pub issuers: Vec<String>,
     /// Ports of the web server: HTTP and HTTPS.
     pub web_ports: (u16, u16),
@@ -78,11 +79,18 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        let issuers = vec!["digicert.com".to_owned()];
-        Self { method: Method::default(), issuers, web_ports: (80, 443), trust_anchors: None }
+        Self {
+            method: Method::default(),
+            issuers: ISSUERS.map(str::to_owned).to_vec(),
+            web_ports: (80, 443),
+            trust_anchors: None,
+        }
     }
 }
 
+/// The issuer domain names that DigiCert and its brands go by.
+const ISSUERS: [&str; 6] =
+    ["digicert.com", "www.digicert.com", "digicert.ne.jp", "thawte.com", "geotrust.com", "rapidssl.com"];
 /// How long a connection may take.
 const CONNECT: Duration = Duration::from_secs(2);
 /// How long an answer may take that has to be validated; bogus zones take validators long.
@@ -206,23 +214,46 @@ fn judge_caa(at: &str, records: &[Caa], wildcard: bool, issuers: &[String]) -> F
     if relevant.is_empty() {
         return ok("caa", at, "its records name no issuers: every CA may issue");
     }
-    let domain = |caa: &&&Caa| caa.value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    let named: Vec<String> = relevant.iter().map(|caa| domain(&caa)).collect();
+    let named: Vec<String> = relevant.iter().filter_map(|caa| issuer(&caa.value)).collect();
     if named.iter().any(|domain| issuers.iter().any(|issuer| issuer.eq_ignore_ascii_case(domain))) {
         return ok("caa", at, format!("{tag} allows {}", named.join(", ")));
     }
     let allowed: Vec<String> = named.into_iter().filter(|domain| !domain.is_empty()).collect();
-    let text = if allowed.is_empty() {
+    let mut text = if allowed.is_empty() {
         format!("{tag} allows nobody")
     } else {
         format!("{tag} allows only {}", allowed.join(", "))
     };
+    if let Some(malformed) = relevant.iter().find(|caa| issuer(&caa.value).is_none()) {
+        let value = printable(&malformed.value);
+        text = format!("{text}; \"{value}\" is malformed, so it allows nobody (RFC 8659 section 4.2)");
+    }
     fail(
         "caa",
         at,
         text,
         format!("add the record: {at}. CAA 0 {tag} \"{}\"", issuers.first().map_or("", String::as_str)),
     )
+}
+
+/// The issuer's domain name in the value of a property, empty if it names none; `None` where the value is not written as RFC 8659
+/// section 4.2 says: then it names none, either.
+fn issuer(value: &str) -> Option<String> {
+    let blank = |c| matches!(c, ' ' | '\t');
+    let word = |label: &str| {
+        let plain = label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        plain && !label.is_empty() && !label.starts_with('-') && !label.ends_with('-')
+    };
+    let parameter = |text: &str| {
+        text.split_once('=').is_some_and(|(tag, value)| {
+            word(tag.trim_matches(blank)) && value.trim_matches(blank).bytes().all(|b| b.is_ascii_graphic())
+        })
+    };
+    let (name, parameters) = value.split_once(';').unwrap_or((value, ""));
+    let (name, parameters) = (name.trim_matches(blank), parameters.trim_matches(blank));
+    let good = (name.is_empty() || name.split('.').all(word))
+        && (parameters.is_empty() || parameters.split(';').all(parameter));
+    good.then(|| name.to_ascii_lowercase())
 }
 
 // ---- DNSSEC
@@ -233,9 +264,10 @@ fn judge_caa(at: &str, records: &[Caa], wildcard: bool, issuers: &[String]) -> F
 async fn examine_dnssec(dns: &Dns, zone: &ZoneServers, options: &Options) -> Vec<Finding> {
     let apex = zone.apex.as_str();
     let (signed, promised) = join!(dns.authoritative(apex, RecordType::DNSKEY), dns.resolve(apex, RecordType::DS));
-    let signed = signed.is_ok_and(|(_, answer)| answer.data().next().is_some());
+    // A question that failed is not an answer without keys.
+    let signed = signed.ok().map(|(_, answer)| answer.data().next().is_some());
     let promised = promised.is_ok_and(|answer| answer.data().next().is_some());
-    if promised && !signed {
+    if promised && signed == Some(false) {
         let way_out = "sign the zone, or let the registrar remove the DS records";
         return vec![fail("dnssec", apex, "the parent has DS records, and the zone has no keys", way_out)];
     }
@@ -271,10 +303,16 @@ async fn examine_dnssec(dns: &Dns, zone: &ZoneServers, options: &Options) -> Vec
         }
     } else if promised {
         unknown("passes no signatures on")
-    } else if signed {
-        ok("dnssec", apex, "signed, without DS records in the parent: not validated")
     } else {
-        ok("dnssec", apex, "not signed")
+        ok(
+            "dnssec",
+            apex,
+            match signed {
+                Some(true) => "signed, without DS records in the parent: not validated",
+                Some(false) => "not signed",
+                None => "no DS records in the parent: not validated",
+            },
+        )
     }]
 }
 
@@ -537,6 +575,13 @@ mod tests {
             (&["0 issue ca.example"], Level::Fail, Level::Fail),
             (&["0 issue ca.example", "0 issue digicert.com"], Level::Ok, Level::Ok),
             (&["0 issue ;"], Level::Fail, Level::Fail),
+            (&["0 issue digicert.com;"], Level::Ok, Level::Ok),
+            (&["0 issue digicert.com; account=1; cansignhttpexchanges = yes"], Level::Ok, Level::Ok),
+            (&["0 issue digicert.com; account"], Level::Fail, Level::Fail),
+            (&["0 issue digicert.com; account=1;"], Level::Fail, Level::Fail),
+            (&["0 issue digicert.com; account=1 2"], Level::Fail, Level::Fail),
+            (&["0 issue digicert.com account=1"], Level::Fail, Level::Fail),
+            (&["0 issue digicert.com; account", "0 issue digicert.com"], Level::Ok, Level::Ok),
             (&["0 issue digicert.com", "0 issuewild ca.example"], Level::Ok, Level::Fail),
             (&["0 issue ca.example", "0 issuewild digicert.com"], Level::Fail, Level::Ok),
             (&["0 issuewild ca.example"], Level::Ok, Level::Fail),
@@ -546,6 +591,26 @@ mod tests {
         ] {
             assert_eq!(level(records, false), plain, "{records:?}");
             assert_eq!(level(records, true), wildcard, "{records:?} for a wildcard");
+        }
+    }
+
+    #[test]
+    fn a_malformed_value_is_told_to_be_one() {
+        let records = [Caa { critical: false, tag: "issue".to_owned(), value: "digicert.com; account".to_owned() }];
+        let finding = judge_caa("example.com", &records, false, &Options::default().issuers);
+        assert_eq!(
+            finding.to_string(),
+            "caa example.com: issue allows nobody; \"digicert.com; account\" is malformed, so it allows nobody (RFC 8659 section \
+             4.2); add the record: example.com. CAA 0 issue \"digicert.com\""
+        );
+    }
+
+    #[test]
+    fn the_brands_of_the_ca_are_the_ca() {
+        for brand in ["thawte.com", "GeoTrust.com", "rapidssl.com", "digicert.ne.jp", "www.digicert.com"] {
+            let records = [Caa { critical: false, tag: "issue".to_owned(), value: brand.to_owned() }];
+            let finding = judge_caa("example.com", &records, false, &Options::default().issuers);
+            assert_eq!(finding.level, Level::Ok, "{finding}");
         }
     }
 

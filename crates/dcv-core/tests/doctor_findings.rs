@@ -167,6 +167,23 @@ async fn leftovers_and_aliases_are_told_apart() {
     }
 }
 
+/// Servers that answer no question about keys do not show that there are none.
+#[tokio::test]
+async fn keys_that_could_not_be_asked_for_are_not_missing() {
+    let internet = healthy().await;
+    {
+        let mut state = internet.state();
+        let ds = DS::new(1, hickory_proto::dnssec::Algorithm::ED25519, DigestType::SHA256, vec![0; 32]);
+        for server in [FIRST, SECOND] {
+            state.set(server, ZONE, RData::DNSSEC(DNSSECRData::DS(ds.clone())));
+            state.refused.insert((server, RecordType::DNSKEY));
+        }
+    }
+    let seen = findings(&internet, "www.example.com", &Options::default()).await;
+    let dnssec = seen.iter().find(|finding| finding.check == "dnssec").expect("a finding");
+    assert!(dnssec.level == Level::Warn && !dnssec.way_out.contains("remove the DS"), "{dnssec}");
+}
+
 #[tokio::test]
 async fn a_host_without_ipv4_cannot_be_proved_by_file() {
     let internet = healthy().await;

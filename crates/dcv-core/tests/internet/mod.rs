@@ -43,6 +43,8 @@ pub(crate) struct State {
     pub(crate) moods: BTreeMap<Ipv4Addr, Mood>,
     pub(crate) delay: Duration,
     pub(crate) asked: Vec<(Ipv4Addr, String, RecordType)>,
+    /// Types of records about which a server answers nothing but that it will not.
+    pub(crate) refused: BTreeSet<(Ipv4Addr, RecordType)>,
     /// What the resolver remembers not to exist.
     pub(crate) absent: BTreeSet<(String, RecordType)>,
 }
@@ -168,6 +170,10 @@ impl State {
         match self.moods.get(&server).copied().unwrap_or_default() {
             Mood::Silent => return None,
             Mood::Refuses => {
+                answer.metadata.response_code = ResponseCode::Refused;
+                return Some(answer);
+            }
+            Mood::Answers if self.refused.contains(&(server, rtype)) => {
                 answer.metadata.response_code = ResponseCode::Refused;
                 return Some(answer);
             }
