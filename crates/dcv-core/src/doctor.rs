@@ -2,11 +2,16 @@
 //!
 //! Names are examined as the CA will see them: which CAA records decide (RFC 8659), whether DNSSEC holds (validated by the
 //! CA since March 2026, BR 3.2.2.4), whether parent and zone agree on the name servers and all of them answer alike, whether the host
-//! can be reached for files, whether a proof would hide a wildcard, and what is left of earlier proofs. Each finding says what is wrong and what to do about it.
+//! can be reached for files, whether a proof would hide a wildcard or stand at an alias, and what is left of earlier proofs. Each
+//! finding says what is wrong and what to do about it.
 
 use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use dcv_provider::dns::{Answer, Dns, DnsError, Recursion, ZoneServers, exchange, is_within, to_name};
+use certcentral::DcvScope;
+use dcv_provider::{
+    ProofKind,
+    dns::{Answer, Dns, DnsError, Recursion, ZoneServers, exchange, is_within, to_name},
+};
 use futures_util::{
     future::{BoxFuture, join_all},
     join,
@@ -27,7 +32,7 @@ use tokio::{net::TcpStream, time::timeout};
 use crate::{
     key::printable,
     name::DnsName,
-    placement::{CNAME_SUFFIX, DNSAUTH_LABEL, Method},
+    placement::{CNAME_SUFFIX, DNSAUTH_LABEL, Method, Placement, TxtOwner},
 };
 
 /// How a finding is to be taken.
@@ -45,7 +50,7 @@ pub enum Level {
 /// What was found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// What was looked at: `caa`, `dnssec`, `delegation`, `servers`, `tcp`, `web`, `mail`, `wildcard`, `leftovers`.
+    /// What was looked at: `caa`, `dnssec`, `delegation`, `servers`, `tcp`, `web`, `mail`, `wildcard`, `alias`, `leftovers`.
     pub check: &'static str,
     /// The name, zone or server.
     pub subject: String,
@@ -69,6 +74,10 @@ impl fmt::Display for Finding {
 pub struct Options {
     /// How control would be shown.
     pub method: Method,
+    /// How much of a name would be proved; the CA's default is the registrable domain.
+    pub scope: Option<DcvScope>,
+    /// Where records would go.
+    pub placement: Placement,
     /// Issuers that CAA may name, the one to be advised first.
     pub issuers: Vec<String>,
     /// Ports of the web server: HTTP and HTTPS.
@@ -81,6 +90,8 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             method: Method::default(),
+            scope: None,
+            placement: Placement::default(),
             issuers: ISSUERS.map(str::to_owned).to_vec(),
             web_ports: (80, 443),
             trust_anchors: None,
@@ -100,6 +111,7 @@ const VALIDATION: Duration = Duration::from_secs(5);
 /// deadlines of [`Dns`].
 pub async fn examine(name: &DnsName, dns: &Dns, options: &Options) -> Vec<Finding> {
     let base = name.base();
+    let domain = options.method.domain_of(name, options.scope.as_ref());
     let zone = match dns.zone_of(base).await {
         Ok(zone) => zone,
         Err(error) => {
@@ -115,9 +127,10 @@ pub async fn examine(name: &DnsName, dns: &Dns, options: &Options) -> Vec<Findin
     ];
     examinations.push(match options.method {
         Method::HttpToken | Method::HttpTokenDynamic => Box::pin(examine_web(base, dns, options.web_ports)),
-        Method::Email => Box::pin(examine_mail(name.registrable(), dns)),
+        Method::Email => Box::pin(examine_mail(domain, dns)),
         Method::DnsTxtToken | Method::DnsCnameToken => Box::pin(examine_wildcards(base, dns, &zone)),
     });
+    examinations.push(Box::pin(examine_place(domain, dns, options)));
     examinations.push(Box::pin(examine_leftovers(base, dns)));
     join_all(examinations).await.concat()
 }
@@ -498,6 +511,30 @@ async fn examine_wildcards(base: &str, dns: &Dns, zone: &ZoneServers) -> Vec<Fin
     }
     let text = format!("its addresses come from the wildcard *.{parent}; a DNS proof at or below it would hide them");
     vec![warn("wildcard", base, text, format!("give {base} records of its own, or prove {parent} instead"))]
+}
+
+/// Whether the place of the proof is one that the CA reads, and that a record can be put at.
+async fn examine_place(domain: &str, dns: &Dns, options: &Options) -> Vec<Finding> {
+    let Some(proof) = options.placement.proof(options.method, domain, "dcv-probe") else { return Vec::new() };
+    if options.method.proof_kind() == Some(ProofKind::File) {
+        return Vec::new();
+    }
+    let Ok((_, answer)) = dns.authoritative(proof.name(), RecordType::CNAME).await else { return Vec::new() };
+    let at_domain = options.method == Method::DnsTxtToken && options.placement.txt == TxtOwner::Domain;
+    match answer.alias() {
+        _ if answer.has_dname() => {
+            let text = "it is reached through a DNAME, and the CA's look-up reads nothing there";
+            let way_out = "have a domain above the DNAME proved, or put records in the place of the DNAME";
+            vec![warn("alias", proof.name(), text, way_out)]
+        }
+        Some(target) if at_domain => {
+            let text = format!("it is an alias of {target}, so that its TXT record would have to stand there");
+            let way_out =
+                format!("place the record at {DNSAUTH_LABEL}.{domain}: `txt = \"dnsauth\"` in the configuration");
+            vec![warn("alias", domain, text, way_out)]
+        }
+        _ => Vec::new(),
+    }
 }
 
 async fn examine_leftovers(base: &str, dns: &Dns) -> Vec<Finding> {
