@@ -3,7 +3,6 @@
 mod internet;
 
 use std::{
-    fmt::Write as _,
     io::{Read, Write as _},
     net::{IpAddr, SocketAddr, TcpListener},
     sync::Arc,
@@ -12,6 +11,7 @@ use std::{
 
 use dcv_core::propagation::{Policy, Sight, Verdict, wait_visible};
 use dcv_provider::Proof;
+use flate2::{Compression, read::GzEncoder};
 use hickory_proto::{
     rr::{
         RData, RecordType,
@@ -281,12 +281,12 @@ fn web(certified: Option<&str>, status: u16, page: &str) -> u16 {
 }
 
 /// The same, with header lines after the status.
-fn web_with(certified: Option<&str>, status: &str, page: &str) -> u16 {
+fn web_with(certified: Option<&str>, status: &str, page: impl AsRef<[u8]>) -> u16 {
     let listener = TcpListener::bind((FIRST, 0)).expect("a listener");
     let port = listener.local_addr().expect("its address").port();
-    let mut reply = String::new();
-    write!(reply, "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{page}", page.len())
-        .expect("a string");
+    let page = page.as_ref();
+    let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", page.len());
+    let reply = [head.as_bytes(), page].concat();
     let tls = certified.map(|host| {
         let rcgen::CertifiedKey { cert, signing_key } =
             rcgen::generate_simple_self_signed(vec![host.to_owned()]).expect("a certificate");
@@ -300,12 +300,13 @@ fn web_with(certified: Option<&str>, status: &str, page: &str) -> u16 {
             .expect("a configuration");
         Arc::new(config)
     });
-    // Firewalls let the CA's agent through, and whoever names it.
+    // Firewalls let the CA's agent through, and whoever names it; caches have a page for those who take it packed.
     let answer = move |request: &[u8]| {
-        let request = String::from_utf8_lossy(request);
-        let agent = request.lines().find(|line| line.to_ascii_lowercase().starts_with("user-agent: dcv/"));
-        let known = agent.is_some_and(|agent| agent.contains("DigiCert DCV/1.1"));
-        if known { reply.clone() } else { "HTTP/1.1 403 x\r\nConnection: close\r\n\r\n".to_owned() }
+        let request = String::from_utf8_lossy(request).to_ascii_lowercase();
+        let says =
+            |header: &str, part: &str| request.lines().any(|line| line.starts_with(header) && line.contains(part));
+        let known = says("user-agent: dcv/", "digicert dcv/1.1") && says("accept-encoding:", "gzip, x-gzip, deflate");
+        if known { reply.clone() } else { b"HTTP/1.1 403 x\r\nConnection: close\r\n\r\n".to_vec() }
     };
     // Ends with the process of the test.
     std::thread::spawn(move || {
@@ -315,12 +316,12 @@ fn web_with(certified: Option<&str>, status: &str, page: &str) -> u16 {
                 let mut session = rustls::ServerConnection::new(Arc::clone(config)).expect("a session");
                 let mut stream = rustls::Stream::new(&mut session, &mut stream);
                 if let Ok(length) = stream.read(&mut request) {
-                    let _ = stream.write_all(answer(&request[..length]).as_bytes());
+                    let _ = stream.write_all(&answer(&request[..length]));
                     stream.conn.send_close_notify();
                     let _ = stream.flush();
                 }
             } else if let Ok(length) = stream.read(&mut request) {
-                let _ = stream.write_all(answer(&request[..length]).as_bytes());
+                let _ = stream.write_all(&answer(&request[..length]));
             }
         }
     });
@@ -361,6 +362,9 @@ async fn files_are_judged_as_the_ca_judges_them() {
     let proof = [Proof::File { host: host.to_owned(), path, body: VALUE.to_owned() }];
     let late = format!("{}{VALUE}", "é".repeat(4990));
     let just = format!("{}{VALUE}\r\n<p>", "é".repeat(4900));
+    let packed = "200 x\r\nContent-Encoding: gzip";
+    let mut gzip = Vec::new();
+    GzEncoder::new(VALUE.as_bytes(), Compression::fast()).read_to_end(&mut gzip).expect("packed");
     let moved = "301 x\r\nLocation: https://www.example.com/elsewhere";
     for (case, https, http, visible) in [
         ("HTTP alone", nobody(), web(None, 200, VALUE), true),
@@ -380,6 +384,9 @@ async fn files_are_judged_as_the_ca_judges_them() {
         ("a page that has moved, by HTTPS", web_with(Some(host), moved, "moved"), web(None, 200, VALUE), false),
         ("nothing that has moved, by HTTPS", web_with(Some(host), moved, ""), web(None, 200, VALUE), true),
         ("a page that has moved, by HTTP", web(Some(host), 200, VALUE), web_with(None, moved, "moved"), true),
+        ("a packed page by HTTPS", web_with(Some(host), packed, &gzip), web(None, 200, VALUE), true),
+        ("a packed page by HTTP", nobody(), web_with(None, packed, &gzip), true),
+        ("a packed page that is none", web_with(Some(host), packed, VALUE), web(None, 200, VALUE), true),
         ("errors on both", web(Some(host), 404, VALUE), web(None, 404, VALUE), false),
         ("a value beyond the limit", nobody(), web(None, 200, &late), false),
         ("a value before the limit", nobody(), web(None, 200, &just), true),

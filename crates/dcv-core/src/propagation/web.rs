@@ -4,16 +4,18 @@
 //! CA will not find the value, the sight says why.
 
 use std::{
+    io::{self, Read},
     net::{IpAddr, SocketAddr},
     sync::{Arc, OnceLock},
     time::Duration,
 };
 
 use dcv_provider::{Proof, dns::Dns};
+use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 use futures_util::future::join_all;
 use reqwest::{
     Response, StatusCode, Url,
-    header::{CONTENT_TYPE, HeaderMap, LOCATION},
+    header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, LOCATION},
 };
 use rustls::{
     client::{
@@ -34,6 +36,8 @@ const READ_LIMIT: usize = 5000;
 const LOOK_LIMIT: usize = 64 * 1024;
 /// How many redirects the CA follows.
 const MOST_REDIRECTS: usize = 5;
+/// What the CA lets a page be packed with. Caches keep a page of their own for it, which may be an older one.
+const CODINGS: &str = "gzip, x-gzip, deflate";
 /// How much of a wrong page is shown, in characters.
 const SHOWN: usize = 80;
 /// Names us, and the agent that firewalls let through for the CA: what lets that one in lets us in.
@@ -95,7 +99,7 @@ async fn fetch(scheme: &str, host: &str, server: SocketAddr, path: &str, value: 
         return Sight::Dead(format!("{scheme}://{host}{path} is no URL"));
     };
     for _ in 0..=MOST_REDIRECTS {
-        let response = match client.get(url.clone()).send().await {
+        let response = match client.get(url.clone()).header(ACCEPT_ENCODING, CODINGS).send().await {
             Ok(response) => response,
             Err(error) if error.is_timeout() => return Sight::Dead("gives no answer in time".to_owned()),
             Err(error) => return Sight::Dead(format!("cannot be asked: {}", deepest(&error))),
@@ -116,8 +120,7 @@ async fn fetch(scheme: &str, host: &str, server: SocketAddr, path: &str, value: 
             // By HTTPS it ends the CA's search; by HTTP it comes after HTTPS, and most of these only lead back there.
             Ok(Sight::Lacks(_)) if !status.is_success() && scheme == "https" => Sight::Lacks(vec![said]),
             Ok(Sight::Lacks(_) | Sight::Lame(_)) if !status.is_success() => Sight::Lame(said),
-            Ok(sight) => sight,
-            Err(why) => Sight::Dead(why),
+            Ok(sight) | Err(sight) => sight,
         };
     }
     Sight::Lame(format!("redirects more than {MOST_REDIRECTS} times"))
@@ -154,19 +157,51 @@ fn after(status: StatusCode, headers: &HeaderMap) -> Next {
     }
 }
 
-/// What a page says, as far as it is looked at.
-async fn page(mut response: Response) -> Result<String, String> {
-    let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    let kind = kind.to_ascii_lowercase();
+/// What a page says, as far as it is looked at; else what it is worth.
+async fn page(mut response: Response) -> Result<String, Sight> {
+    let header = |name: HeaderName| {
+        let value = response.headers().get(name).and_then(|value| value.to_str().ok());
+        value.unwrap_or_default().trim().to_ascii_lowercase()
+    };
+    let (kind, coding) = (header(CONTENT_TYPE), header(CONTENT_ENCODING));
     let mut body = Vec::new();
-    while body.len() < LOOK_LIMIT {
+    let mut whole = false;
+    while !whole && body.len() < LOOK_LIMIT {
         match response.chunk().await {
             Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-            Ok(None) => break,
-            Err(error) => return Err(format!("breaks off: {}", deepest(&error))),
+            Ok(None) => whole = true,
+            Err(error) => return Err(Sight::Dead(format!("breaks off: {}", deepest(&error)))),
         }
     }
+    let body = unpacked(&coding, body, whole)
+        .map_err(|error| Sight::Lame(format!("a page that cannot be unpacked ({coding}): {error}")))?;
     Ok(decoded(&kind, &body))
+}
+
+/// A body without its coding, as far as it is looked at. One that is not whole is read as far as it goes.
+fn unpacked(coding: &str, body: Vec<u8>, whole: bool) -> io::Result<Vec<u8>> {
+    let packed = body.as_slice();
+    // Some leave the frame out that belongs to it (RFC 1950), and are understood all the same.
+    let framed =
+        matches!(packed, [first, second, ..] if first & 15 == 8 && u16::from_be_bytes([*first, *second]) % 31 == 0);
+    let mut unpack: Box<dyn Read + '_> = match coding {
+        "gzip" | "x-gzip" => Box::new(MultiGzDecoder::new(packed)),
+        "deflate" if framed => Box::new(ZlibDecoder::new(packed)),
+        "deflate" => Box::new(DeflateDecoder::new(packed)),
+        _ => return Ok(body),
+    };
+    let mut page = vec![0; LOOK_LIMIT];
+    let mut length = 0;
+    while length < LOOK_LIMIT {
+        match unpack.read(&mut page[length..]) {
+            Ok(0) => break,
+            Ok(more) => length += more,
+            Err(error) if whole => return Err(error),
+            Err(_) => break,
+        }
+    }
+    page.truncate(length);
+    Ok(page)
 }
 
 /// A page as text: UTF-16 where the content type says so, with or without a mark of its order, else UTF-8, which ASCII and most of
@@ -317,6 +352,34 @@ mod tests {
         }
         for body in [marked([0xff, 0xfe], wide(u16::to_le_bytes)), marked([0xfe, 0xff], wide(u16::to_be_bytes))] {
             assert!(!decoded("text/plain", &body).contains(VALUE), "the CA goes by the content type alone");
+        }
+    }
+
+    #[test]
+    fn packed_pages_are_unpacked() {
+        use flate2::{
+            Compression,
+            read::{DeflateEncoder, GzEncoder, ZlibEncoder},
+        };
+        let long = format!("{VALUE}{}", (0..60_000).map(|n| n.to_string()).collect::<String>());
+        for text in [VALUE, long.as_str()] {
+            let bytes = text.as_bytes();
+            let pack = |mut packer: Box<dyn Read + '_>| {
+                let mut packed = Vec::new();
+                packer.read_to_end(&mut packed).expect("packed");
+                packed
+            };
+            let gzip = pack(Box::new(GzEncoder::new(bytes, Compression::fast())));
+            let zlib = pack(Box::new(ZlibEncoder::new(bytes, Compression::fast())));
+            let bare = pack(Box::new(DeflateEncoder::new(bytes, Compression::fast())));
+            for (coding, packed) in [("gzip", &gzip), ("x-gzip", &gzip), ("deflate", &zlib), ("deflate", &bare)] {
+                let page = unpacked(coding, packed.clone(), true).expect("a page");
+                assert_eq!(page, bytes[..bytes.len().min(LOOK_LIMIT)], "{coding}");
+                let half = packed[..packed.len() * 3 / 4].to_vec();
+                assert!(bytes.starts_with(&unpacked(coding, half.clone(), false).expect("its beginning")), "{coding}");
+                assert!(unpacked(coding, half, true).is_err() || text.len() > LOOK_LIMIT, "{coding} breaks off");
+            }
+            assert_eq!(unpacked("br", gzip.clone(), true).expect("as it is"), gzip, "the CA does not ask for it");
         }
     }
 
