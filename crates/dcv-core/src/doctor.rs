@@ -2,11 +2,16 @@
 //!
 //! Names are examined as the CA will see them: which CAA records decide (RFC 8659), whether DNSSEC holds (validated by the
 //! CA since March 2026, BR 3.2.2.4), whether parent and zone agree on the name servers and all of them answer alike, whether the host
-//! can be reached for files, whether a proof would hide a wildcard, and what is left of earlier proofs. Each finding says what is wrong and what to do about it.
+//! can be reached for files, whether a proof would hide a wildcard or stand at an alias, and what is left of earlier proofs. Each
+//! finding says what is wrong and what to do about it.
 
 use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use dcv_provider::dns::{Answer, Dns, DnsError, Recursion, ZoneServers, exchange, is_within, to_name};
+use certcentral::DcvScope;
+use dcv_provider::{
+    ProofKind,
+    dns::{Answer, Dns, DnsError, Recursion, ZoneServers, exchange, is_within, to_name},
+};
 use futures_util::{
     future::{BoxFuture, join_all},
     join,
@@ -25,8 +30,9 @@ use serde::Serialize;
 use tokio::{net::TcpStream, time::timeout};
 
 use crate::{
+    key::printable,
     name::DnsName,
-    placement::{CNAME_SUFFIX, DNSAUTH_LABEL, Method},
+    placement::{CNAME_SUFFIX, DNSAUTH_LABEL, Method, Placement, TxtOwner},
 };
 
 /// How a finding is to be taken.
@@ -44,7 +50,7 @@ pub enum Level {
 /// What was found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// What was looked at: `caa`, `dnssec`, `delegation`, `servers`, `tcp`, `web`, `wildcard`, `leftovers`.
+    /// What was looked at: `caa`, `dnssec`, `delegation`, `servers`, `tcp`, `web`, `mail`, `wildcard`, `alias`, `leftovers`.
     pub check: &'static str,
     /// The name, zone or server.
     pub subject: String,
@@ -68,7 +74,11 @@ impl fmt::Display for Finding {
 pub struct Options {
     /// How control would be shown.
     pub method: Method,
-    /// Issuers that CAA may name.
+    /// How much of a name would be proved; the CA's default is the registrable domain.
+    pub scope: Option<DcvScope>,
+    /// Where records would go.
+    pub placement: Placement,
+    /// Issuers that CAA may name, the one to be advised first.
     pub issuers: Vec<String>,
     /// Ports of the web server: HTTP and HTTPS.
     pub web_ports: (u16, u16),
@@ -78,11 +88,20 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        let issuers = vec!["digicert.com".to_owned()];
-        Self { method: Method::default(), issuers, web_ports: (80, 443), trust_anchors: None }
+        Self {
+            method: Method::default(),
+            scope: None,
+            placement: Placement::default(),
+            issuers: ISSUERS.map(str::to_owned).to_vec(),
+            web_ports: (80, 443),
+            trust_anchors: None,
+        }
     }
 }
 
+/// The issuer domain names that DigiCert and its brands go by.
+const ISSUERS: [&str; 6] =
+    ["digicert.com", "www.digicert.com", "digicert.ne.jp", "thawte.com", "geotrust.com", "rapidssl.com"];
 /// How long a connection may take.
 const CONNECT: Duration = Duration::from_secs(2);
 /// How long an answer may take that has to be validated; bogus zones take validators long.
@@ -92,6 +111,7 @@ const VALIDATION: Duration = Duration::from_secs(5);
 /// deadlines of [`Dns`].
 pub async fn examine(name: &DnsName, dns: &Dns, options: &Options) -> Vec<Finding> {
     let base = name.base();
+    let domain = options.method.domain_of(name, options.scope.as_ref());
     let zone = match dns.zone_of(base).await {
         Ok(zone) => zone,
         Err(error) => {
@@ -107,9 +127,10 @@ pub async fn examine(name: &DnsName, dns: &Dns, options: &Options) -> Vec<Findin
     ];
     examinations.push(match options.method {
         Method::HttpToken | Method::HttpTokenDynamic => Box::pin(examine_web(base, dns, options.web_ports)),
-        Method::Email => Box::pin(examine_mail(name.registrable(), dns)),
+        Method::Email => Box::pin(examine_mail(domain, dns)),
         Method::DnsTxtToken | Method::DnsCnameToken => Box::pin(examine_wildcards(base, dns, &zone)),
     });
+    examinations.push(Box::pin(examine_place(domain, dns, options)));
     examinations.push(Box::pin(examine_leftovers(base, dns)));
     join_all(examinations).await.concat()
 }
@@ -206,23 +227,46 @@ fn judge_caa(at: &str, records: &[Caa], wildcard: bool, issuers: &[String]) -> F
     if relevant.is_empty() {
         return ok("caa", at, "its records name no issuers: every CA may issue");
     }
-    let domain = |caa: &&&Caa| caa.value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    let named: Vec<String> = relevant.iter().map(|caa| domain(&caa)).collect();
+    let named: Vec<String> = relevant.iter().filter_map(|caa| issuer(&caa.value)).collect();
     if named.iter().any(|domain| issuers.iter().any(|issuer| issuer.eq_ignore_ascii_case(domain))) {
         return ok("caa", at, format!("{tag} allows {}", named.join(", ")));
     }
     let allowed: Vec<String> = named.into_iter().filter(|domain| !domain.is_empty()).collect();
-    let text = if allowed.is_empty() {
+    let mut text = if allowed.is_empty() {
         format!("{tag} allows nobody")
     } else {
         format!("{tag} allows only {}", allowed.join(", "))
     };
+    if let Some(malformed) = relevant.iter().find(|caa| issuer(&caa.value).is_none()) {
+        let value = printable(&malformed.value);
+        text = format!("{text}; \"{value}\" is malformed, so it allows nobody (RFC 8659 section 4.2)");
+    }
     fail(
         "caa",
         at,
         text,
         format!("add the record: {at}. CAA 0 {tag} \"{}\"", issuers.first().map_or("", String::as_str)),
     )
+}
+
+/// The issuer's domain name in the value of a property, empty if it names none; `None` where the value is not written as RFC 8659
+/// section 4.2 says: then it names none, either.
+fn issuer(value: &str) -> Option<String> {
+    let blank = |c| matches!(c, ' ' | '\t');
+    let word = |label: &str| {
+        let plain = label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        plain && !label.is_empty() && !label.starts_with('-') && !label.ends_with('-')
+    };
+    let parameter = |text: &str| {
+        text.split_once('=').is_some_and(|(tag, value)| {
+            word(tag.trim_matches(blank)) && value.trim_matches(blank).bytes().all(|b| b.is_ascii_graphic())
+        })
+    };
+    let (name, parameters) = value.split_once(';').unwrap_or((value, ""));
+    let (name, parameters) = (name.trim_matches(blank), parameters.trim_matches(blank));
+    let good = (name.is_empty() || name.split('.').all(word))
+        && (parameters.is_empty() || parameters.split(';').all(parameter));
+    good.then(|| name.to_ascii_lowercase())
 }
 
 // ---- DNSSEC
@@ -233,9 +277,10 @@ fn judge_caa(at: &str, records: &[Caa], wildcard: bool, issuers: &[String]) -> F
 async fn examine_dnssec(dns: &Dns, zone: &ZoneServers, options: &Options) -> Vec<Finding> {
     let apex = zone.apex.as_str();
     let (signed, promised) = join!(dns.authoritative(apex, RecordType::DNSKEY), dns.resolve(apex, RecordType::DS));
-    let signed = signed.is_ok_and(|(_, answer)| answer.data().next().is_some());
+    // A question that failed is not an answer without keys.
+    let signed = signed.ok().map(|(_, answer)| answer.data().next().is_some());
     let promised = promised.is_ok_and(|answer| answer.data().next().is_some());
-    if promised && !signed {
+    if promised && signed == Some(false) {
         let way_out = "sign the zone, or let the registrar remove the DS records";
         return vec![fail("dnssec", apex, "the parent has DS records, and the zone has no keys", way_out)];
     }
@@ -271,10 +316,16 @@ async fn examine_dnssec(dns: &Dns, zone: &ZoneServers, options: &Options) -> Vec
         }
     } else if promised {
         unknown("passes no signatures on")
-    } else if signed {
-        ok("dnssec", apex, "signed, without DS records in the parent: not validated")
     } else {
-        ok("dnssec", apex, "not signed")
+        ok(
+            "dnssec",
+            apex,
+            match signed {
+                Some(true) => "signed, without DS records in the parent: not validated",
+                Some(false) => "not signed",
+                None => "no DS records in the parent: not validated",
+            },
+        )
     }]
 }
 
@@ -327,7 +378,8 @@ async fn validate(resolver: SocketAddr, apex: &str, options: &Options) -> Result
 
 async fn examine_delegation(dns: &Dns, zone: &ZoneServers) -> Vec<Finding> {
     let apex = zone.apex.as_str();
-    let mut named: Vec<&str> = zone.authorities.iter().map(|authority| authority.ns.as_str()).collect();
+    let own = zone.authorities.iter().filter(|authority| authority.in_zone);
+    let mut named: Vec<&str> = own.map(|authority| authority.ns.as_str()).collect();
     named.sort_unstable();
     let Some((_, parent)) = apex.split_once('.') else { return Vec::new() };
     let Ok(above) = dns.zone_of(parent).await else { return Vec::new() };
@@ -461,6 +513,30 @@ async fn examine_wildcards(base: &str, dns: &Dns, zone: &ZoneServers) -> Vec<Fin
     vec![warn("wildcard", base, text, format!("give {base} records of its own, or prove {parent} instead"))]
 }
 
+/// Whether the place of the proof is one that the CA reads, and that a record can be put at.
+async fn examine_place(domain: &str, dns: &Dns, options: &Options) -> Vec<Finding> {
+    let Some(proof) = options.placement.proof(options.method, domain, "dcv-probe") else { return Vec::new() };
+    if options.method.proof_kind() == Some(ProofKind::File) {
+        return Vec::new();
+    }
+    let Ok((_, answer)) = dns.authoritative(proof.name(), RecordType::CNAME).await else { return Vec::new() };
+    let at_domain = options.method == Method::DnsTxtToken && options.placement.txt == TxtOwner::Domain;
+    match answer.alias() {
+        _ if answer.has_dname() => {
+            let text = "it is reached through a DNAME, and the CA's look-up reads nothing there";
+            let way_out = "have a domain above the DNAME proved, or put records in the place of the DNAME";
+            vec![warn("alias", proof.name(), text, way_out)]
+        }
+        Some(target) if at_domain => {
+            let text = format!("it is an alias of {target}, so that its TXT record would have to stand there");
+            let way_out =
+                format!("place the record at {DNSAUTH_LABEL}.{domain}: `txt = \"dnsauth\"` in the configuration");
+            vec![warn("alias", domain, text, way_out)]
+        }
+        _ => Vec::new(),
+    }
+}
+
 async fn examine_leftovers(base: &str, dns: &Dns) -> Vec<Finding> {
     let dnsauth = format!("{DNSAUTH_LABEL}.{base}");
     let nobody = format!("dcv-{:016x}.{base}", rand::random::<u64>());
@@ -536,6 +612,13 @@ mod tests {
             (&["0 issue ca.example"], Level::Fail, Level::Fail),
             (&["0 issue ca.example", "0 issue digicert.com"], Level::Ok, Level::Ok),
             (&["0 issue ;"], Level::Fail, Level::Fail),
+            (&["0 issue digicert.com;"], Level::Ok, Level::Ok),
+            (&["0 issue digicert.com; account=1; cansignhttpexchanges = yes"], Level::Ok, Level::Ok),
+            (&["0 issue digicert.com; account"], Level::Fail, Level::Fail),
+            (&["0 issue digicert.com; account=1;"], Level::Fail, Level::Fail),
+            (&["0 issue digicert.com; account=1 2"], Level::Fail, Level::Fail),
+            (&["0 issue digicert.com account=1"], Level::Fail, Level::Fail),
+            (&["0 issue digicert.com; account", "0 issue digicert.com"], Level::Ok, Level::Ok),
             (&["0 issue digicert.com", "0 issuewild ca.example"], Level::Ok, Level::Fail),
             (&["0 issue ca.example", "0 issuewild digicert.com"], Level::Fail, Level::Ok),
             (&["0 issuewild ca.example"], Level::Ok, Level::Fail),
@@ -545,6 +628,26 @@ mod tests {
         ] {
             assert_eq!(level(records, false), plain, "{records:?}");
             assert_eq!(level(records, true), wildcard, "{records:?} for a wildcard");
+        }
+    }
+
+    #[test]
+    fn a_malformed_value_is_told_to_be_one() {
+        let records = [Caa { critical: false, tag: "issue".to_owned(), value: "digicert.com; account".to_owned() }];
+        let finding = judge_caa("example.com", &records, false, &Options::default().issuers);
+        assert_eq!(
+            finding.to_string(),
+            "caa example.com: issue allows nobody; \"digicert.com; account\" is malformed, so it allows nobody (RFC 8659 section \
+             4.2); add the record: example.com. CAA 0 issue \"digicert.com\""
+        );
+    }
+
+    #[test]
+    fn the_brands_of_the_ca_are_the_ca() {
+        for brand in ["thawte.com", "GeoTrust.com", "rapidssl.com", "digicert.ne.jp", "www.digicert.com"] {
+            let records = [Caa { critical: false, tag: "issue".to_owned(), value: brand.to_owned() }];
+            let finding = judge_caa("example.com", &records, false, &Options::default().issuers);
+            assert_eq!(finding.level, Level::Ok, "{finding}");
         }
     }
 

@@ -55,9 +55,7 @@ pub enum NameError {
         host: String,
     },
     /// An IPv4 or IPv6 address.
-    #[error(
-        "`{name}` is an IP address; use an http method for IP addresses (a product and account that allow them), or order a domain name"
-    )]
+    #[error("`{name}` is an IP address; dcv orders certificates for domain names only: give the name of the host")]
     IpAddress {
         /// As given.
         name: String,

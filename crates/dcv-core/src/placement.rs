@@ -4,9 +4,11 @@
 
 use std::{fmt, str::FromStr};
 
-use certcentral::DcvMethod;
+use certcentral::{DcvMethod, DcvScope};
 use dcv_provider::{Proof, ProofKind};
 use serde::{Deserialize, Serialize};
+
+use crate::name::DnsName;
 
 /// The label in front of a domain under which the CA looks first (BR 3.2.2.4.7: a label that begins with an underscore).
 pub const DNSAUTH_LABEL: &str = "_dnsauth";
@@ -65,6 +67,14 @@ impl Method {
     #[must_use]
     pub fn covers_subdomains(self) -> bool {
         self.proof_kind() != Some(ProofKind::File)
+    }
+
+    /// The domain that has to be proved for a name of an order: its registrable domain (the CA's default), or the name itself where
+    /// the scope is `fqdn` or the method shows control of one host only.
+    #[must_use]
+    pub fn domain_of<'n>(self, name: &'n DnsName, scope: Option<&DcvScope>) -> &'n str {
+        let exact = scope == Some(&DcvScope::Fqdn) || !self.covers_subdomains();
+        if exact { name.base() } else { name.registrable() }
     }
 }
 
@@ -228,6 +238,19 @@ mod tests {
             assert_eq!(Some(proof.kind()), method.proof_kind());
         }
         assert_eq!(Placement::default().proof(Method::Email, "example.com", "v1"), None);
+    }
+
+    #[test]
+    fn what_is_proved_for_a_name_follows_from_method_and_scope() {
+        let name = DnsName::parse("*.shop.example.com").expect("a name");
+        for (method, scope, domain) in [
+            (Method::DnsTxtToken, None, "example.com"),
+            (Method::Email, Some(DcvScope::BaseDomain), "example.com"),
+            (Method::DnsCnameToken, Some(DcvScope::Fqdn), "shop.example.com"),
+            (Method::HttpToken, None, "shop.example.com"),
+        ] {
+            assert_eq!(method.domain_of(&name, scope.as_ref()), domain, "{method} {scope:?}");
+        }
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! Is a proof visible everywhere the CA may look?
 //!
 //! The CA looks from several places of the world, through resolvers that pick any address of any name server of the zone (BR
-//! 3.2.2.9, multi-perspective corroboration). So every address of every authoritative server is asked, directly and without
-//! recursion, all at once and each with its own deadline; only when they agree are recursive resolvers asked, which would
-//! otherwise remember that there is nothing.
+//! 3.2.2.9, multi-perspective corroboration). So every address of every authoritative server, whether the zone names it or only the
+//! delegation does, is asked, directly and without recursion, all at once and each with its own deadline; only when they agree are
+//! recursive resolvers asked, which would otherwise remember that there is nothing.
 //!
 //! A server that answers without the value holds the check back: it lags. A server that does not answer, or is no
 //! authority, is a line in the verdict and holds nothing back as long as another one shows the value: the CA's resolvers
@@ -13,7 +13,8 @@
 //! that a value which another writer has removed meanwhile is missed.
 //!
 //! What counts as showing is the CA's own rule: the value anywhere in one character-string of one TXT record, byte for byte;
-//! the target of a CNAME that is not followed; the body of a file within its first 5000 characters.
+//! the target of a CNAME that is not followed; the body of a file within its first 5000 characters. What is reached through a DNAME
+//! it does not read.
 
 mod web;
 
@@ -406,7 +407,10 @@ async fn look_at_record(dns: &Dns, policy: &Policy, watched: &mut Watched, exten
             None => true,
             Some(sight) => extent == Extent::Open && *sight != Sight::Shows,
         };
-        let places = zone.addresses().map(|(ns, address)| (ns.to_owned(), address));
+        let places = zone.authorities.iter().flat_map(|authority| {
+            let note = if authority.in_zone { "" } else { " (named by the zone above only)" };
+            authority.addresses.iter().map(move |address| (format!("{}{note}", authority.ns), *address))
+        });
         let asked: Vec<(String, SocketAddr)> = places.filter(due).collect();
         let answers =
             join_all(asked.iter().map(|(_, server)| dns.ask(*server, &watched.owner, rtype, Recursion::No))).await;
@@ -448,7 +452,7 @@ fn alias(proof: &Proof, answers: &[Result<Answer, DnsError>]) -> Option<String> 
     if !matches!(proof, Proof::Txt { .. }) {
         return None;
     }
-    let mut authorities = answers.iter().flatten().filter(|answer| answer.is_authoritative());
+    let mut authorities = answers.iter().flatten().filter(|answer| answer.is_authoritative() && !answer.has_dname());
     authorities.find_map(Answer::alias).map(|target| target.to_ascii_lowercase())
 }
 
@@ -463,7 +467,7 @@ async fn deeper_zone(
     let told = answers.iter().flatten().filter_map(Answer::zone).filter(|told| is_within(told, &zone.apex));
     match told.max_by_key(String::len) {
         Some(told) if told == zone.apex => None,
-        Some(told) => dns.zone_servers(&told).await.ok(),
+        Some(told) => dns.zone_below(&told, answers.iter().flatten()).await.ok(),
         None if answers.iter().all(Result::is_err) => None,
         None => dns.zone_of(owner).await.ok().filter(|found| found.apex != zone.apex),
     }
@@ -476,10 +480,14 @@ fn record_type(proof: &Proof) -> RecordType {
     }
 }
 
+/// What the CA makes of a DNAME: its look-up fails.
+const UNREAD: &str = "a DNAME, through which the CA does not read,";
+
 /// What an authority's answer is worth.
 pub(crate) fn judge(proof: &Proof, owner: &str, answer: Result<&Answer, &DnsError>) -> Sight {
     match answer {
         Ok(answer) if !answer.is_authoritative() => Sight::Lame(format!("is no authority for {owner}")),
+        Ok(answer) if answer.has_dname() => Sight::Lacks(vec![UNREAD.to_owned()]),
         Ok(answer) => match proof {
             Proof::Txt { value, .. } => judge_texts(value, &answer.texts()),
             _ => judge_targets(proof.value(), &answer.data().collect::<Vec<_>>()),
@@ -505,6 +513,7 @@ pub(crate) fn judge_resolved(proof: &Proof, answer: Result<&Answer, &DnsError>) 
         Err(error) => return judge_failure(error),
     };
     let sight = match proof {
+        _ if answer.has_dname() => Sight::Lacks(vec![UNREAD.to_owned()]),
         Proof::Txt { value, .. } => {
             let texts = answer.chased().into_iter().filter_map(|data| match data {
                 RData::TXT(txt) => {

@@ -7,10 +7,12 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use certcentral::DcvScope;
 use dcv_core::{
-    Method,
+    Method, Placement,
     doctor::{Finding, Level, Options, examine},
     name::DnsName,
+    placement::TxtOwner,
 };
 use hickory_proto::{
     dnssec::{
@@ -20,8 +22,9 @@ use hickory_proto::{
     },
     rr::{
         DNSClass, RData, Record, RecordType, SerialNumber,
-        rdata::{A, CNAME, NS, SOA},
+        rdata::{A, CNAME, NS, NULL, SOA},
     },
+    serialize::binary::BinEncodable,
 };
 use internet::{FIRST, Internet, Mood, SECOND, State, THIRD, name};
 
@@ -82,7 +85,14 @@ async fn servers_that_differ_are_named() {
     let seen = findings(&internet, "www.example.com", &Options::default()).await;
     let lags = format!("ns3.example.com {SECOND}:{} lags behind serial 7", internet.port);
     let differs = "com delegates to ns2.example.com, old.example.net, the zone names ns2.example.com, ns3.example.com";
-    assert_eq!(troubles(&seen), [("delegation", ZONE, differs), ("servers", ZONE, lags.as_str())]);
+    let trouble = troubles(&seen);
+    assert_eq!(trouble[0], ("delegation", ZONE, differs));
+    // The registry still sends resolvers there.
+    assert!(
+        matches!(trouble[1], ("servers", "old.example.net", why) if why.contains("old.example.net")),
+        "{trouble:?}"
+    );
+    assert_eq!(trouble[2..], [("servers", ZONE, lags.as_str())]);
 
     internet.state().moods.insert(SECOND, Mood::Refuses);
     let seen = findings(&internet, "www.example.com", &Options::default()).await;
@@ -158,6 +168,55 @@ async fn leftovers_and_aliases_are_told_apart() {
         let seen = findings(&internet, "www.example.com", &Options::default()).await;
         assert_eq!(troubles(&seen), [("leftovers", subject, text)]);
     }
+}
+
+/// A domain that is an alias has no place for a TXT record, and below a DNAME the CA reads nothing.
+#[tokio::test]
+async fn a_place_at_which_no_record_is_read_is_told() {
+    let internet = healthy().await;
+    let end = name("shop.acme-corp.net").to_bytes().expect("a name");
+    for server in [FIRST, SECOND] {
+        let mut state = internet.state();
+        state.set(server, "shop.example.com", RData::CNAME(CNAME(name("shop.acme-corp.net"))));
+        for owner in ["moved.example.com", "_dnsauth.moved.example.com"] {
+            state.set(server, owner, RData::CNAME(CNAME(name("shop.acme-corp.net"))));
+            state.set(server, owner, RData::Unknown { code: RecordType::DNAME, rdata: NULL::with(end.clone()) });
+        }
+    }
+    let by_name = Options { scope: Some(DcvScope::Fqdn), ..Options::default() };
+    let below = Options { placement: Placement { txt: TxtOwner::Dnsauth, ..Placement::default() }, ..by_name.clone() };
+    let aliased = "it is an alias of shop.acme-corp.net, so that its TXT record would have to stand there";
+    let dname = "it is reached through a DNAME, and the CA's look-up reads nothing there";
+    for (domain, options, expected) in [
+        ("shop.example.com", &by_name, Some(("alias", "shop.example.com", aliased))),
+        ("shop.example.com", &below, None),
+        ("shop.example.com", &Options::default(), None),
+        ("moved.example.com", &by_name, Some(("alias", "moved.example.com", dname))),
+        ("moved.example.com", &below, Some(("alias", "_dnsauth.moved.example.com", dname))),
+    ] {
+        let seen = findings(&internet, domain, options).await;
+        let alias = troubles(&seen).into_iter().find(|(check, ..)| *check == "alias");
+        assert_eq!(alias, expected, "{domain} {options:?}");
+    }
+    let seen = findings(&internet, "shop.example.com", &by_name).await;
+    assert!(seen.iter().any(|finding| finding.way_out.contains("`txt = \"dnsauth\"`")), "{seen:?}");
+}
+
+/// Servers that answer no question about keys do not show that there are none.
+#[tokio::test]
+async fn keys_that_could_not_be_asked_for_are_not_missing() {
+    let internet = healthy().await;
+    {
+        let mut state = internet.state();
+        let ds = DS::new(1, hickory_proto::dnssec::Algorithm::ED25519, DigestType::SHA256, vec![0; 32]);
+        for server in [FIRST, SECOND] {
+            state.set(server, ZONE, RData::DNSSEC(DNSSECRData::DS(ds.clone())));
+            state.refused.insert((server, RecordType::DNSKEY));
+        }
+    }
+    let seen = findings(&internet, "www.example.com", &Options::default()).await;
+    let dnssec = seen.iter().find(|finding| finding.check == "dnssec").expect("a finding");
+    assert!(dnssec.level == Level::Warn && !dnssec.way_out.contains("remove the DS"), "{dnssec}");
 }
 
 #[tokio::test]

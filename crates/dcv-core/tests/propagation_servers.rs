@@ -3,7 +3,6 @@
 mod internet;
 
 use std::{
-    fmt::Write as _,
     io::{Read, Write as _},
     net::{IpAddr, SocketAddr, TcpListener},
     sync::Arc,
@@ -12,9 +11,13 @@ use std::{
 
 use dcv_core::propagation::{Policy, Sight, Verdict, wait_visible};
 use dcv_provider::Proof;
-use hickory_proto::rr::{
-    RData, RecordType,
-    rdata::{A, CNAME},
+use flate2::{Compression, read::GzEncoder};
+use hickory_proto::{
+    rr::{
+        RData, RecordType,
+        rdata::{A, CNAME, NS, NULL},
+    },
+    serialize::binary::BinEncodable,
 };
 use internet::{FIRST, Internet, Mood, RESOLVER, SECOND, THIRD, lock, name};
 
@@ -170,6 +173,78 @@ async fn an_alias_is_followed_to_the_authorities_of_its_target() {
     assert_eq!(sights(&verdict), [(SECOND.into(), Sight::Shows), (THIRD.into(), Sight::Lacks(Vec::new()))]);
 }
 
+/// The registry still delegates to a server that the zone does not name any more: some of the CA's resolvers ask it.
+#[tokio::test]
+async fn servers_that_only_the_delegation_names_are_asked_too() {
+    let internet = Internet::start().await;
+    {
+        let mut state = internet.state();
+        state.zone("com", &[THIRD]);
+        // The old server has the zone as it once was.
+        state.zone("example.com", &[FIRST, SECOND]);
+        state.zone("example.com", &[SECOND]);
+        state.set(SECOND, "ns2.example.com", RData::A(A(FIRST)));
+        for ns in ["ns2.example.com", "ns3.example.com"] {
+            state.set(THIRD, "example.com", RData::NS(NS(name(ns))));
+        }
+        state.txt(SECOND, "www.example.com", VALUE);
+    }
+    let verdict = internet.look(&[txt("www.example.com")], &at_once()).await;
+    assert_eq!(sights(&verdict), [(FIRST.into(), Sight::Lacks(Vec::new())), (SECOND.into(), Sight::Shows)]);
+    assert!(!verdict.all_visible());
+    assert!(verdict.to_string().contains("ns2.example.com (named by the zone above only)"), "{verdict}");
+    internet.state().txt(FIRST, "www.example.com", VALUE);
+    assert!(internet.look(&[txt("www.example.com")], &at_once()).await.all_visible());
+    // A registry that cannot be asked hides the old server, and is no failure.
+    internet.state().moods.insert(THIRD, Mood::Refuses);
+    let verdict = internet.look(&[txt("www.example.com")], &at_once()).await;
+    assert_eq!(sights(&verdict), [(SECOND.into(), Sight::Shows)]);
+}
+
+/// The same, where the cut is further down and its referral is met on the way.
+#[tokio::test]
+async fn servers_that_only_a_delegation_below_names_are_asked_too() {
+    let internet = Internet::start().await;
+    {
+        let mut state = internet.state();
+        state.zone("example.com", &[FIRST]);
+        state.zone("sub.example.com", &[SECOND]);
+        let zone = state.held[&SECOND]["sub.example.com"].clone();
+        state.held.entry(THIRD).or_default().insert("sub.example.com".to_owned(), zone);
+        for ns in ["ns3.sub.example.com", "old.example.com"] {
+            state.set(FIRST, "sub.example.com", RData::NS(NS(name(ns))));
+        }
+        state.set(FIRST, "old.example.com", RData::A(A(THIRD)));
+        state.txt(SECOND, "www.sub.example.com", VALUE);
+    }
+    let verdict = internet.look(&[txt("www.sub.example.com")], &at_once()).await;
+    assert_eq!(sights(&verdict), [(SECOND.into(), Sight::Shows), (THIRD.into(), Sight::Lacks(Vec::new()))]);
+}
+
+/// The CA's look-up fails at a DNAME, whatever stands at its end.
+#[tokio::test]
+async fn what_is_reached_through_a_dname_is_not_seen() {
+    let internet = Internet::start().await;
+    let end = name("www.acme-corp.net").to_bytes().expect("a name");
+    {
+        let mut state = internet.state();
+        state.zone("example.com", &[FIRST]);
+        state.zone("acme-corp.net", &[SECOND]);
+        // As a server puts it together for a name below the DNAME.
+        state.set(FIRST, "www.example.com", RData::CNAME(CNAME(name("www.acme-corp.net"))));
+        state.set(FIRST, "www.example.com", RData::Unknown { code: RecordType::DNAME, rdata: NULL::with(end) });
+        state.txt(SECOND, "www.acme-corp.net", VALUE);
+    }
+    let cname = Proof::Cname { name: "www.example.com".to_owned(), target: "www.acme-corp.net".to_owned() };
+    for proof in [txt("www.example.com"), cname] {
+        let verdict = internet.look(std::slice::from_ref(&proof), &at_once()).await;
+        assert!(
+            !verdict.all_visible() && verdict.to_string().contains("a DNAME, through which the CA does not read"),
+            "{verdict}"
+        );
+    }
+}
+
 /// 100 names below a public suffix of two labels, each answer 100 ms away.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_names_take_a_few_round_trips_and_leave_the_registry_alone() {
@@ -191,21 +266,27 @@ async fn a_hundred_names_take_a_few_round_trips_and_leave_the_registry_alone() {
     let verdict = internet.look(&proofs, &at_once()).await;
     let wall = began.elapsed();
     assert!(verdict.all_visible(), "{verdict}");
-    // SOA, NS, addresses of the servers, the servers themselves, and the question where the zone is cut: six at most.
+    // SOA, the registry's name servers and their addresses, the registry, addresses of the zone's servers, these themselves, and
+    // the question where the zone is cut: seven.
     assert!(wall < Duration::from_millis(1500), "{wall:?}");
     let state = internet.state();
-    assert_eq!(state.asked(THIRD), 0, "the registry was asked");
-    assert!(state.asked(RESOLVER) <= 8, "{}", state.asked(RESOLVER));
+    assert_eq!(state.asked(THIRD), 1, "the registry is asked for the delegation alone, and once");
+    assert!(state.asked(RESOLVER) <= 9, "{}", state.asked(RESOLVER));
     assert!(state.asked(FIRST) + state.asked(SECOND) <= 300, "{} {}", state.asked(FIRST), state.asked(SECOND));
 }
 
 /// A web server that answers every request with this status and page, by HTTPS with a certificate for this name.
 fn web(certified: Option<&str>, status: u16, page: &str) -> u16 {
+    web_with(certified, &format!("{status} x"), page)
+}
+
+/// The same, with header lines after the status.
+fn web_with(certified: Option<&str>, status: &str, page: impl AsRef<[u8]>) -> u16 {
     let listener = TcpListener::bind((FIRST, 0)).expect("a listener");
     let port = listener.local_addr().expect("its address").port();
-    let mut reply = String::new();
-    write!(reply, "HTTP/1.1 {status} x\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{page}", page.len())
-        .expect("a string");
+    let page = page.as_ref();
+    let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", page.len());
+    let reply = [head.as_bytes(), page].concat();
     let tls = certified.map(|host| {
         let rcgen::CertifiedKey { cert, signing_key } =
             rcgen::generate_simple_self_signed(vec![host.to_owned()]).expect("a certificate");
@@ -219,6 +300,14 @@ fn web(certified: Option<&str>, status: u16, page: &str) -> u16 {
             .expect("a configuration");
         Arc::new(config)
     });
+    // Firewalls let the CA's agent through, and whoever names it; caches have a page for those who take it packed.
+    let answer = move |request: &[u8]| {
+        let request = String::from_utf8_lossy(request).to_ascii_lowercase();
+        let says =
+            |header: &str, part: &str| request.lines().any(|line| line.starts_with(header) && line.contains(part));
+        let known = says("user-agent: dcv/", "digicert dcv/1.1") && says("accept-encoding:", "gzip, x-gzip, deflate");
+        if known { reply.clone() } else { b"HTTP/1.1 403 x\r\nConnection: close\r\n\r\n".to_vec() }
+    };
     // Ends with the process of the test.
     std::thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
@@ -226,13 +315,13 @@ fn web(certified: Option<&str>, status: u16, page: &str) -> u16 {
             if let Some(config) = &tls {
                 let mut session = rustls::ServerConnection::new(Arc::clone(config)).expect("a session");
                 let mut stream = rustls::Stream::new(&mut session, &mut stream);
-                if stream.read(&mut request).is_ok() {
-                    let _ = stream.write_all(reply.as_bytes());
+                if let Ok(length) = stream.read(&mut request) {
+                    let _ = stream.write_all(&answer(&request[..length]));
                     stream.conn.send_close_notify();
                     let _ = stream.flush();
                 }
-            } else if stream.read(&mut request).is_ok() {
-                let _ = stream.write_all(reply.as_bytes());
+            } else if let Ok(length) = stream.read(&mut request) {
+                let _ = stream.write_all(&answer(&request[..length]));
             }
         }
     });
@@ -273,6 +362,10 @@ async fn files_are_judged_as_the_ca_judges_them() {
     let proof = [Proof::File { host: host.to_owned(), path, body: VALUE.to_owned() }];
     let late = format!("{}{VALUE}", "é".repeat(4990));
     let just = format!("{}{VALUE}\r\n<p>", "é".repeat(4900));
+    let packed = "200 x\r\nContent-Encoding: gzip";
+    let mut gzip = Vec::new();
+    GzEncoder::new(VALUE.as_bytes(), Compression::fast()).read_to_end(&mut gzip).expect("packed");
+    let moved = "301 x\r\nLocation: https://www.example.com/elsewhere";
     for (case, https, http, visible) in [
         ("HTTP alone", nobody(), web(None, 200, VALUE), true),
         ("HTTPS alone", web(Some(host), 200, VALUE), nobody(), true),
@@ -282,6 +375,18 @@ async fn files_are_judged_as_the_ca_judges_them() {
         ("an error by HTTPS", web(Some(host), 503, ""), web(None, 200, VALUE), true),
         ("HTTPS of another host", web(Some("other.example.com"), 200, "hello"), web(None, 200, VALUE), true),
         ("HTTP leads to HTTPS", web(Some(host), 200, VALUE), web(None, 301, ""), true),
+        ("an empty page by HTTPS", web(Some(host), 200, ""), web(None, 200, VALUE), true),
+        ("no content by HTTPS", web(Some(host), 204, ""), web(None, 200, VALUE), true),
+        ("empty pages on both", web(Some(host), 200, ""), web(None, 200, ""), false),
+        ("another status by HTTPS", web(Some(host), 303, "see there"), web(None, 200, VALUE), false),
+        ("the value with another status", web(Some(host), 300, VALUE), nobody(), true),
+        ("another status by HTTP", web(Some(host), 200, VALUE), web(None, 303, "see there"), true),
+        ("a page that has moved, by HTTPS", web_with(Some(host), moved, "moved"), web(None, 200, VALUE), false),
+        ("nothing that has moved, by HTTPS", web_with(Some(host), moved, ""), web(None, 200, VALUE), true),
+        ("a page that has moved, by HTTP", web(Some(host), 200, VALUE), web_with(None, moved, "moved"), true),
+        ("a packed page by HTTPS", web_with(Some(host), packed, &gzip), web(None, 200, VALUE), true),
+        ("a packed page by HTTP", nobody(), web_with(None, packed, &gzip), true),
+        ("a packed page that is none", web_with(Some(host), packed, VALUE), web(None, 200, VALUE), true),
         ("errors on both", web(Some(host), 404, VALUE), web(None, 404, VALUE), false),
         ("a value beyond the limit", nobody(), web(None, 200, &late), false),
         ("a value before the limit", nobody(), web(None, 200, &just), true),

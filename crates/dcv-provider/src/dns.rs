@@ -2,25 +2,26 @@
 //! every address of its authorities.
 //!
 //! Nothing here is cached by other people's servers to our disadvantage: a recursive resolver that is asked for a
-//! name which does not exist yet remembers the negative answer (RFC 2308). So resolvers are asked for registrable names, name servers
-//! and addresses only; whatever concerns a proof's own name is asked at the authorities directly. Whether a
-//! resolver shows a proof is asked, deliberately and last, with [`Dns::resolve`].
+//! name which does not exist yet remembers the negative answer (RFC 2308). So resolvers are asked for registrable names and what
+//! is above them, name servers and addresses only; whatever concerns a proof's own name is asked at the authorities directly.
+//! Whether a resolver shows a proof is asked, deliberately and last, with [`Dns::resolve`].
 
 use std::{
     collections::{HashMap, HashSet},
+    future::ready,
     net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use hickory_proto::{
-    op::{Edns, Message, MessageType, OpCode, Query},
-    rr::{RData, RecordType},
+    op::{Edns, Message, MessageType, OpCode, Query, ResponseCode},
+    rr::RecordType,
 };
 use tokio::{sync::Semaphore, time::Instant};
 
-use answer::{address, lower};
+use answer::address;
 
 mod answer;
 mod wire;
@@ -40,6 +41,8 @@ const MOST_SERVERS: usize = 64;
 const MOST_ADDRESSES: usize = 16;
 /// Servers that are tried where one answer is enough.
 const MOST_TRIED: usize = 16;
+/// Servers of the zone above of which one is to be found that has an address and answers.
+const MOST_ABOVE: usize = 4;
 /// How many delegations are followed downwards, and aliases sideways.
 const MOST_HOPS: usize = 8;
 
@@ -76,11 +79,14 @@ pub struct Authority {
     pub ns: String,
     /// All its addresses.
     pub addresses: Vec<SocketAddr>,
+    /// Whether the zone itself names it. The others are in the delegation alone, and are asked all the same.
+    pub in_zone: bool,
     /// Why there are none.
     pub problem: Option<String>,
 }
 
-/// A zone and all its name servers, as the zone itself names them.
+/// A zone and all its name servers: those that the zone itself names, and those to which the zone above delegates it as far as
+/// that could be found out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ZoneServers {
     /// The zone's name.
@@ -180,7 +186,13 @@ impl Dns {
         edns.set_max_payload(UDP_PAYLOAD);
         message.set_edns(edns);
         let _socket = self.inner.sockets.acquire().await;
-        let answer = exchange(server, &message, self.inner.deadline).await;
+        let mut answer = exchange(server, &message, self.inner.deadline).await;
+        // This is what servers say that do not know EDNS (RFC 6891 section 7).
+        let unknown = |code| matches!(code, ResponseCode::FormErr | ResponseCode::NotImp);
+        if answer.as_ref().is_ok_and(|answer| unknown(answer.metadata.response_code)) {
+            message.edns = None;
+            answer = exchange(server, &message, self.inner.deadline).await;
+        }
         self.note(server, matches!(answer, Err(DnsError::Timeout { .. })));
         let answer = answer?;
         Answer::read(server, qname, rtype, answer)
@@ -256,7 +268,57 @@ impl Dns {
             question: tail.to_owned(),
             reason: "its zone is not known to the resolvers".to_owned(),
         })?;
-        self.zone_servers(&apex).await
+        self.servers(&apex, self.delegated(&apex)).await
+    }
+
+    /// The servers to which the zone above delegates this one, by one question: registries are asked little. Nobody where it cannot
+    /// be asked; then what the zone says of itself has to do.
+    async fn delegated(&self, apex: &str) -> Vec<(String, Vec<IpAddr>)> {
+        let Some((_, above)) = apex.split_once('.') else { return Vec::new() };
+        for (_, server) in self.above(above).await.addresses().take(MOST_ABOVE) {
+            match self.ask(server, apex, RecordType::NS, Recursion::No).await {
+                Ok(answer) => return answer.referred(apex).collect(),
+                // From some networks nobody outside can be asked; once is enough to find that out.
+                Err(DnsError::Timeout { .. }) => break,
+                Err(_) => {}
+            }
+        }
+        Vec::new()
+    }
+
+    /// A server of the zone that a public suffix is in, with its addresses; none if there is none. Remembered for a minute.
+    async fn above(&self, suffix: &str) -> Arc<ZoneServers> {
+        let key = format!("above {suffix}");
+        if let Some(zone) = self.remembered(&key) {
+            return zone;
+        }
+        let turn = self.turn(key.clone());
+        let _turn = turn.lock().await;
+        if let Some(zone) = self.remembered(&key) {
+            return zone;
+        }
+        let mut zone = ZoneServers { apex: suffix.to_owned(), authorities: Vec::new() };
+        // A suffix may be no zone of its own: `co.jp` is in `jp`.
+        for _ in 0..2 {
+            let Ok(answer) = self.resolve(&zone.apex, RecordType::NS).await else { break };
+            for ns in answer.name_servers().take(MOST_ABOVE) {
+                let authority = self.authority(&ns, answer.glue(&ns), true).await;
+                if !authority.addresses.is_empty() {
+                    zone.authorities.push(authority);
+                    break;
+                }
+            }
+            match answer.soa() {
+                // Not at the root, which delegates none of our zones.
+                Some((owner, ..)) if zone.authorities.is_empty() && !owner.is_empty() && is_within(suffix, &owner) => {
+                    zone.apex = owner;
+                }
+                _ => break,
+            }
+        }
+        let zone = Arc::new(zone);
+        self.remember(&key, &zone);
+        zone
     }
 
     /// The zone that a name is in, found by going down the delegations and asking the authorities only.
@@ -295,7 +357,7 @@ impl Dns {
             };
             let Some(cut) = deeper else { return Ok((zone, answer)) };
             let done = answer.is_authoritative();
-            zone = self.zone_servers(&cut).await?;
+            zone = self.zone_below(&cut, [&answer]).await?;
             if done {
                 return Ok((zone, answer));
             }
@@ -328,6 +390,27 @@ impl Dns {
     /// # Errors
     /// When the zone's name servers are not known at all. One without an address is kept, with the reason.
     pub async fn zone_servers(&self, apex: &str) -> Result<Arc<ZoneServers>, DnsError> {
+        self.zone_below(apex, []).await
+    }
+
+    /// The same, with the servers to which one of these answers delegates the zone.
+    ///
+    /// # Errors
+    /// Those of [`zone_servers`](Self::zone_servers).
+    pub async fn zone_below<'a>(
+        &self,
+        apex: &str,
+        above: impl IntoIterator<Item = &'a Answer>,
+    ) -> Result<Arc<ZoneServers>, DnsError> {
+        let delegated: Vec<_> = above.into_iter().flat_map(|answer| answer.referred(apex)).collect();
+        self.servers(apex, ready(delegated)).await
+    }
+
+    async fn servers(
+        &self,
+        apex: &str,
+        delegated: impl Future<Output = Vec<(String, Vec<IpAddr>)>>,
+    ) -> Result<Arc<ZoneServers>, DnsError> {
         if let Some(zone) = self.remembered(apex) {
             return Ok(zone);
         }
@@ -336,14 +419,23 @@ impl Dns {
         if let Some(zone) = self.remembered(apex) {
             return Ok(zone);
         }
-        let answer = self.resolve(apex, RecordType::NS).await?;
-        let mut hosts: Vec<String> = answer
-            .data()
-            .filter_map(|data| match data {
-                RData::NS(ns) => Some(lower(&ns.0)),
-                _ => None,
-            })
-            .collect();
+        let (answer, delegated) = join(self.resolve(apex, RecordType::NS), delegated).await;
+        let answer = answer?;
+        let named = answer.name_servers().map(|ns| {
+            let glue = answer.glue(&ns);
+            (ns, glue, true)
+        });
+        let mut hosts: Vec<(String, Vec<IpAddr>, bool)> = named.collect();
+        if hosts.is_empty() {
+            let reason = "it has no NS records".to_owned();
+            return Err(DnsError::NoServers { question: apex.to_owned(), reason });
+        }
+        for (ns, glue) in delegated {
+            match hosts.iter_mut().find(|(known, ..)| *known == ns) {
+                Some((_, known, _)) => known.extend(glue),
+                None => hosts.push((ns, glue, false)),
+            }
+        }
         if hosts.len() > MOST_SERVERS {
             tracing::warn!(
                 zone = apex,
@@ -352,28 +444,23 @@ impl Dns {
             );
             hosts.truncate(MOST_SERVERS);
         }
-        if hosts.is_empty() {
-            let reason = "it has no NS records".to_owned();
-            return Err(DnsError::NoServers { question: apex.to_owned(), reason });
-        }
-        let port = self.inner.authority_port;
-        let authorities = join_all(hosts.into_iter().map(|ns| {
-            let glue = answer.glue(&ns);
-            async move {
-                let (found, problem) = match self.addresses(&ns).await {
-                    Ok(found) if !found.is_empty() => (found, None),
-                    _ if !glue.is_empty() => (glue, None),
-                    Ok(_) => (Vec::new(), Some(format!("{ns} has no address"))),
-                    Err(error) => (Vec::new(), Some(error.to_string())),
-                };
-                let addresses = found.into_iter().take(MOST_ADDRESSES).map(|ip| SocketAddr::new(ip, port)).collect();
-                Authority { ns, addresses, problem }
-            }
-        }))
-        .await;
-        let zone = Arc::new(ZoneServers { apex: apex.to_owned(), authorities });
+        let authorities = hosts.iter().map(|(ns, glue, in_zone)| self.authority(ns, glue.clone(), *in_zone));
+        let zone = Arc::new(ZoneServers { apex: apex.to_owned(), authorities: join_all(authorities).await });
         self.remember(apex, &zone);
         Ok(zone)
+    }
+
+    /// A name server with its addresses: those that the resolvers know, or those that came along.
+    async fn authority(&self, ns: &str, glue: Vec<IpAddr>, in_zone: bool) -> Authority {
+        let (found, problem) = match self.addresses(ns).await {
+            Ok(found) if !found.is_empty() => (found, None),
+            _ if !glue.is_empty() => (glue, None),
+            Ok(_) => (Vec::new(), Some(format!("{ns} has no address"))),
+            Err(error) => (Vec::new(), Some(error.to_string())),
+        };
+        let port = self.inner.authority_port;
+        let addresses = found.into_iter().take(MOST_ADDRESSES).map(|ip| SocketAddr::new(ip, port)).collect();
+        Authority { ns: ns.to_owned(), addresses, in_zone, problem }
     }
 
     async fn ask_any(&self, zone: &ZoneServers, name: &str, rtype: RecordType) -> Result<Answer, DnsError> {
@@ -430,7 +517,6 @@ impl Dns {
 
 #[cfg(test)]
 mod tests {
-    use hickory_proto::op::ResponseCode;
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
         net::UdpSocket,
@@ -481,6 +567,28 @@ mod tests {
         let dns = Dns::new(vec![server]).with_deadline(Duration::from_millis(600));
         let answer = dns.ask(server, "a.example.com", RecordType::TXT, Recursion::No).await.expect("an answer");
         assert_eq!(answer.rcode(), ResponseCode::NXDomain);
+    }
+
+    /// A server of old, to which the additional record of EDNS is a mistake of form, or something that it does not know.
+    #[tokio::test]
+    async fn servers_that_do_not_know_edns_are_asked_without() {
+        for refusal in [ResponseCode::FormErr, ResponseCode::NotImp] {
+            let udp = UdpSocket::bind("127.0.0.1:0").await.expect("a socket");
+            let server = udp.local_addr().expect("its address");
+            tokio::spawn(async move {
+                let mut buffer = [0; 512];
+                while let Ok((n, client)) = udp.recv_from(&mut buffer).await {
+                    let question = Message::from_vec(&buffer[..n]).expect("a message");
+                    let knows = question.edns.is_none();
+                    let mut answer = question.into_response();
+                    answer.metadata.response_code = if knows { ResponseCode::NoError } else { refusal };
+                    udp.send_to(&answer.to_vec().expect("bytes"), client).await.expect("sent");
+                }
+            });
+            let dns = Dns::new(vec![]);
+            let answer = dns.ask(server, "a.example.com", RecordType::TXT, Recursion::No).await.expect("an answer");
+            assert_eq!(answer.rcode(), ResponseCode::NoError, "{refusal}");
+        }
     }
 
     #[tokio::test]

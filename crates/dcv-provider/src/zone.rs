@@ -262,12 +262,21 @@ impl<E: ZoneEditor> ZoneProvider<E> {
         owner
     }
 
-    async fn zone_of(&self, record: &Record) -> Result<Zone> {
+    /// The zone of a record that makes the name `wanted` visible.
+    async fn zone_of(&self, record: &Record, wanted: &str) -> Result<Zone> {
         if let Some(zone) = self.found.lock().unwrap_or_else(PoisonError::into_inner).get(&record.name) {
             return Ok(zone.clone());
         }
         let zone = self.editor.find_zone(&record.name).await?.ok_or_else(|| {
-            let message = format!("{} has no zone for it; route the name to another provider", self.editor.place());
+            let way_out = if record.name == wanted {
+                ";"
+            } else if wanted.starts_with('_') {
+                ", to which an alias leads; let the alias lead elsewhere, or"
+            } else {
+                ", of which the domain is an alias; place texts below the domain (`txt = \"dnsauth\"`), or"
+            };
+            let message =
+                format!("{} has no zone for it{way_out} route the name to another provider", self.editor.place());
             ProviderError::new(ErrorKind::NotServed, message).about([record.name.as_str()])
         })?;
         self.found.lock().unwrap_or_else(PoisonError::into_inner).insert(record.name.clone(), zone.clone());
@@ -280,7 +289,7 @@ impl<E: ZoneEditor> ZoneProvider<E> {
         let located = try_join_all(proofs.iter().map(|proof| async move {
             let located = async {
                 let record = self.record(proof, alias_age).await?;
-                let zone = self.zone_of(&record).await?;
+                let zone = self.zone_of(&record, proof.name()).await?;
                 Ok::<_, ProviderError>((zone, record))
             };
             match located.await {

@@ -292,7 +292,7 @@ fn a_change_counts_and_sorts_its_records() {
     assert_eq!(of("b", "CNAME"), (vec!["T.example.".to_owned()], vec![]));
 }
 
-/// A name server for everything, at which `_dnsauth.www.example.com` is an alias of what it is told.
+/// A name server for everything, at which `_dnsauth.www.example.com` and `shop.example.com` are aliases of what it is told.
 async fn name_server(target: Arc<Mutex<&'static str>>) -> SocketAddr {
     let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a socket");
     let address = socket.local_addr().expect("its address");
@@ -303,10 +303,10 @@ async fn name_server(target: Arc<Mutex<&'static str>>) -> SocketAddr {
             let mut answer = Message::from_vec(&buffer[..n]).expect("a message").into_response();
             answer.metadata.authoritative = true;
             let (asked, rtype) = (answer.queries[0].name().clone(), answer.queries[0].query_type());
-            let apex = ["example.com", "example.net"].map(name).into_iter().find(|apex| apex.zone_of(&asked));
-            let apex = apex.expect("a name that is asked for");
+            let zones = ["example.com", "example.net", "example.org", "com", "net", "org"].map(name);
+            let apex = zones.into_iter().find(|apex| apex.zone_of(&asked)).expect("a name that is asked for");
             let data = match rtype {
-                RecordType::CNAME if asked == name("_dnsauth.www.example.com") => {
+                RecordType::CNAME if [name("_dnsauth.www.example.com"), name("shop.example.com")].contains(&asked) => {
                     Some(RData::CNAME(CNAME(name(*target.lock().expect("unharmed")))))
                 }
                 RecordType::NS if asked == apex => Some(RData::NS(NS(name("ns.example.com")))),
@@ -339,6 +339,21 @@ async fn a_record_goes_where_its_alias_leads_and_is_taken_back_from_where_it_was
     *target.lock().expect("unharmed") = "two.example.net";
     provider.retract(&proofs).await.expect("retracted");
     assert_eq!(provider.editor().calls(), ["example.net: +[] -[one.example.net \"v\"]"]);
+    // The way out is another one where an alias has led to a zone that is not there.
+    *target.lock().expect("unharmed") = "x.example.org";
+    let dns = Dns::new(vec![server]).with_authority_port(server.port()).with_deadline(Duration::from_secs(5));
+    let elsewhere = ZoneProvider::new(Host::default(), Some(dns));
+    for (wanted, way_out) in [
+        (
+            "shop.example.com",
+            "of which the domain is an alias; place texts below the domain (`txt = \"dnsauth\"`), or route",
+        ),
+        ("_dnsauth.www.example.com", "to which an alias leads; let the alias lead elsewhere, or route"),
+    ] {
+        let error = elsewhere.preflight(&[proof(wanted, "v")]).await.expect_err("not served");
+        let said = format!("the shelf has no zone for it, {way_out} the name to another provider (x.example.org)");
+        assert_eq!((error.kind, error.to_string()), (ErrorKind::NotServed, said));
+    }
     // Where nobody answers, the name itself is the best guess.
     let nobody = UdpSocket::bind("127.0.0.1:0").await.expect("a socket");
     let silent = Dns::new(vec![nobody.local_addr().expect("its address")]).with_deadline(Duration::from_millis(50));

@@ -6,6 +6,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use certcentral::DcvScope;
 use dcv_core::{
     Method, Placement, Route,
     doctor::{Finding, Level, Options, examine},
@@ -38,7 +39,9 @@ pub(crate) async fn doctor(config: &Config, screen: Screen, args: &args::Doctor)
     let dns = config.dns()?;
     let method = args.method.unwrap_or(config.defaults.method);
     let policy = Policy { enabled: true, give_up_after: LOOK, ..config.settings(None).propagation };
-    let options = Options { method, web_ports: policy.web_ports, ..Options::default() };
+    let (scope, placement) = (config.defaults.scope.clone(), config.defaults.placement());
+    let options =
+        Options { method, scope: scope.clone(), placement, web_ports: policy.web_ports, ..Options::default() };
     let looking = async {
         let (names, account) =
             tokio::join!(join_all(names.iter().map(|name| examine(name, &dns, &options))), account(config));
@@ -51,7 +54,7 @@ pub(crate) async fn doctor(config: &Config, screen: Screen, args: &args::Doctor)
     for finding in &findings {
         show(screen, finding);
     }
-    let doctor = Doctor { dns: &dns, policy, method, placement: config.defaults.placement(), probe: !args.no_probe };
+    let doctor = Doctor { dns: &dns, policy, method, scope, placement, probe: !args.no_probe };
     match config.router(&names, &[], &dns).await {
         Ok(router) => {
             for (domain, routes) in doctor.domains(&names, &router) {
@@ -133,6 +136,7 @@ struct Doctor<'a> {
     dns: &'a Dns,
     policy: Policy,
     method: Method,
+    scope: Option<DcvScope>,
     placement: Placement,
     probe: bool,
 }
@@ -140,9 +144,8 @@ struct Doctor<'a> {
 impl Doctor<'_> {
     /// The domains that would have to be proved, each with who would do it.
     fn domains(&self, names: &[DnsName], router: &dcv_core::Router) -> Vec<(String, dcv_core::Result<Vec<Route>>)> {
-        let exact = !self.method.covers_subdomains();
         let mut domains: Vec<&str> =
-            names.iter().map(|name| if exact { name.base() } else { name.registrable() }).collect();
+            names.iter().map(|name| self.method.domain_of(name, self.scope.as_ref())).collect();
         domains.sort_unstable();
         domains.dedup();
         let routes = |domain: &str| {
@@ -191,9 +194,10 @@ impl Doctor<'_> {
                 probe = real;
             }
             let tried = self.try_probe(provider, &probe).await?;
-            let refused = matches!(&tried, Tried::Refused(error) if matches!(error.kind, ErrorKind::Credentials | ErrorKind::Rejected));
             outcome = Some(tried);
-            if !refused {
+            // Keys may be good for the real place alone, and an alias may lead from it to a zone that the probe's name is not in.
+            let refused = [ErrorKind::Credentials, ErrorKind::Rejected, ErrorKind::NotServed];
+            if !matches!(&outcome, Some(Tried::Refused(error)) if refused.contains(&error.kind)) {
                 break;
             }
         }

@@ -17,6 +17,7 @@ use dcv_core::{
     key::{KeyKind, PrivateKey},
     name::DnsName,
 };
+use dcv_provider::{DcvProvider, Proof};
 use futures_util::future::join_all;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -386,8 +387,33 @@ async fn the_doctor_tries_what_an_order_would_need() {
     for part in ["✗ account API key: ca.key: ", "✗ provider corp for example.com: ", "an order would fail"] {
         assert!(ran.stdout.contains(part), "{part}: {}", ran.all());
     }
+    // What is tried is what an order would have proved.
+    bench.write("fqdn.toml", &bench.configuration().replace("[defaults]", "[defaults]\nscope = \"fqdn\""));
+    let ran = bench.run("doctor www.example.com --config fqdn.toml").await;
+    assert!(ran.code == 0 && ran.stdout.contains("✓ provider corp for www.example.com: "), "{}", ran.all());
+
     let ran = bench.run("doctor www.example.net").await;
     assert!(ran.code == 7 && ran.stdout.contains("✗ route example.net: no provider"), "{}", ran.all());
+}
+
+/// The provider may write to nothing but the zone into which `_dnsauth` is an alias.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_doctor_tries_the_real_place_where_an_alias_leads_to_the_only_zone() {
+    let bench = Bench::start().await;
+    let alias = Proof::Cname { name: "_dnsauth.example.com".to_owned(), target: "example-com.example.org".to_owned() };
+    let main = dcv_rfc2136::builder(bench.server.addr().to_string());
+    let main = main.tsig("dcv-key", STANDARD.encode(TSIG).into()).build().expect("a provider");
+    main.present(&[alias]).await.expect("an alias");
+    let there = bench.server.records();
+    let delegated = bench
+        .configuration()
+        .replace("[defaults]", "[defaults]\ntxt = \"dnsauth\"")
+        .replace("type = \"rfc2136\"", "type = \"rfc2136\"\nzones = [\"example.org\"]");
+    bench.write("delegated.toml", &delegated);
+    let ran = bench.run("doctor www.example.com --config delegated.toml").await;
+    let tried = "✓ provider corp for example.com: a probe (TXT record _dnsauth.example.com) was written, read back";
+    assert!(ran.code == 0 && ran.stdout.contains(tried), "{}", ran.all());
+    assert_eq!(bench.server.records(), there);
 }
 
 #[tokio::test(flavor = "multi_thread")]

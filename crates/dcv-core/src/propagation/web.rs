@@ -1,18 +1,21 @@
 //! A file, fetched as the CA fetches it (its open validator, `client/file`): HTTPS before HTTP, IPv4 only, certificates from
 //! anybody as long as they are for the host, redirects only where they are a path, the value within the first 5000 characters
-//! of the page. Where the CA will not find the value, the sight says why.
+//! of the page. What is no error (below 400) is a page, also a redirect that is not followed; an empty page is an error. Where the
+//! CA will not find the value, the sight says why.
 
 use std::{
+    io::{self, Read},
     net::{IpAddr, SocketAddr},
     sync::{Arc, OnceLock},
     time::Duration,
 };
 
 use dcv_provider::{Proof, dns::Dns};
+use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 use futures_util::future::join_all;
 use reqwest::{
     Response, StatusCode, Url,
-    header::{CONTENT_TYPE, HeaderMap, LOCATION},
+    header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, LOCATION},
 };
 use rustls::{
     client::{
@@ -33,8 +36,12 @@ const READ_LIMIT: usize = 5000;
 const LOOK_LIMIT: usize = 64 * 1024;
 /// How many redirects the CA follows.
 const MOST_REDIRECTS: usize = 5;
+/// What the CA lets a page be packed with. Caches keep a page of their own for it, which may be an older one.
+const CODINGS: &str = "gzip, x-gzip, deflate";
 /// How much of a wrong page is shown, in characters.
 const SHOWN: usize = 80;
+/// Names us, and the agent that firewalls let through for the CA: what lets that one in lets us in.
+const USER_AGENT: &str = concat!("dcv/", env!("CARGO_PKG_VERSION"), " (as DigiCert DCV/1.1)");
 
 /// Fetches the file at every IPv4 address by HTTPS and by HTTP. The CA decides by the first page that comes with a good status,
 /// by HTTPS first; so both have to be right where both answer, and an error on one side sends it to the other.
@@ -79,6 +86,7 @@ async fn fetch(scheme: &str, host: &str, server: SocketAddr, path: &str, value: 
         .tls_backend_preconfigured(tls_of_the_ca())
         .resolve(host, server)
         .no_proxy()
+        .user_agent(USER_AGENT)
         .connect_timeout(Duration::from_secs(2))
         .timeout(Duration::from_secs(5))
         .redirect(reqwest::redirect::Policy::none())
@@ -91,76 +99,133 @@ async fn fetch(scheme: &str, host: &str, server: SocketAddr, path: &str, value: 
         return Sight::Dead(format!("{scheme}://{host}{path} is no URL"));
     };
     for _ in 0..=MOST_REDIRECTS {
-        let response = match client.get(url.clone()).send().await {
+        let response = match client.get(url.clone()).header(ACCEPT_ENCODING, CODINGS).send().await {
             Ok(response) => response,
             Err(error) if error.is_timeout() => return Sight::Dead("gives no answer in time".to_owned()),
             Err(error) => return Sight::Dead(format!("cannot be asked: {}", deepest(&error))),
         };
-        if response.status().is_success() {
-            return match page(response).await {
-                Ok(page) => judge(value, &page),
-                Err(why) => Sight::Dead(why),
-            };
-        }
-        match redirected(response.status(), response.headers()) {
-            Ok(path) => match url.join(&path) {
-                Ok(next) => url = next,
+        let status = response.status();
+        let said = match after(status, response.headers()) {
+            Next::At(path) => match url.join(&path) {
+                Ok(next) => {
+                    url = next;
+                    continue;
+                }
                 Err(_) => return Sight::Lame(format!("redirects to `{path}`, which is no path")),
             },
-            Err(why) => return Sight::Lame(why),
-        }
+            Next::Error(said) => return Sight::Lame(said),
+            Next::Page(said) => said,
+        };
+        return match page(response).await.map(|page| judge(value, &page)) {
+            // By HTTPS it ends the CA's search; by HTTP it comes after HTTPS, and most of these only lead back there.
+            Ok(Sight::Lacks(_)) if !status.is_success() && scheme == "https" => Sight::Lacks(vec![said]),
+            Ok(Sight::Lacks(_) | Sight::Lame(_)) if !status.is_success() => Sight::Lame(said),
+            Ok(sight) | Err(sight) => sight,
+        };
     }
     Sight::Lame(format!("redirects more than {MOST_REDIRECTS} times"))
 }
 
-/// Where an answer sends us, if the CA goes there; else what the answer is.
-fn redirected(status: StatusCode, headers: &HeaderMap) -> Result<String, String> {
-    if !matches!(status.as_u16(), 301 | 302 | 307 | 308) {
-        return Err(format!("HTTP {status}"));
-    }
-    let location = headers.get(LOCATION).and_then(|location| location.to_str().ok()).unwrap_or_default().trim();
-    // A host of its own, also without a scheme.
-    if location.is_empty() || location.starts_with("//") || Url::parse(location).is_ok() {
-        return Err(format!(
-            "HTTP {status} to `{location}`: the CA follows redirects to a path only; serve the file itself"
-        ));
-    }
-    Ok(location.to_owned())
+/// What an answer is to the CA.
+#[derive(Debug, PartialEq)]
+enum Next {
+    /// To be looked for there.
+    At(String),
+    /// To be read, whatever its status, which is said here.
+    Page(String),
+    /// Nothing: the CA tries the other scheme.
+    Error(String),
 }
 
-/// What a page says, as far as it is looked at.
-async fn page(mut response: Response) -> Result<String, String> {
-    let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    let kind = kind.to_ascii_lowercase();
+fn after(status: StatusCode, headers: &HeaderMap) -> Next {
+    match status.as_u16() {
+        301 | 302 | 307 | 308 => {}
+        300..=399 if status != StatusCode::NOT_MODIFIED => {
+            return Next::Page(format!("HTTP {status}, which the CA does not follow; serve the file itself"));
+        }
+        200..=299 => return Next::Page(format!("HTTP {status}")),
+        _ => return Next::Error(format!("HTTP {status}")),
+    }
+    let location = headers.get(LOCATION).and_then(|location| location.to_str().ok()).unwrap_or_default().trim();
+    let refused =
+        || format!("HTTP {status} to `{location}`: the CA follows redirects to a path only; serve the file itself");
+    match location {
+        // A host of its own without a scheme is none of the two, and nobody should rely on what the CA makes of it.
+        _ if location.is_empty() || location.starts_with("//") => Next::Error(refused()),
+        _ if Url::parse(location).is_ok() => Next::Page(refused()),
+        path => Next::At(path.to_owned()),
+    }
+}
+
+/// What a page says, as far as it is looked at; else what it is worth.
+async fn page(mut response: Response) -> Result<String, Sight> {
+    let header = |name: HeaderName| {
+        let value = response.headers().get(name).and_then(|value| value.to_str().ok());
+        value.unwrap_or_default().trim().to_ascii_lowercase()
+    };
+    let (kind, coding) = (header(CONTENT_TYPE), header(CONTENT_ENCODING));
     let mut body = Vec::new();
-    while body.len() < LOOK_LIMIT {
+    let mut whole = false;
+    while !whole && body.len() < LOOK_LIMIT {
         match response.chunk().await {
             Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-            Ok(None) => break,
-            Err(error) => return Err(format!("breaks off: {}", deepest(&error))),
+            Ok(None) => whole = true,
+            Err(error) => return Err(Sight::Dead(format!("breaks off: {}", deepest(&error)))),
         }
     }
+    let body = unpacked(&coding, body, whole)
+        .map_err(|error| Sight::Lame(format!("a page that cannot be unpacked ({coding}): {error}")))?;
     Ok(decoded(&kind, &body))
 }
 
-/// A page as text: UTF-16 where the content type or the first octets say so, else UTF-8, which ASCII and most of Latin-1 are
-/// read as well by: a value has none but ASCII characters.
+/// A body without its coding, as far as it is looked at. One that is not whole is read as far as it goes.
+fn unpacked(coding: &str, body: Vec<u8>, whole: bool) -> io::Result<Vec<u8>> {
+    let packed = body.as_slice();
+    // Some leave the frame out that belongs to it (RFC 1950), and are understood all the same.
+    let framed =
+        matches!(packed, [first, second, ..] if first & 15 == 8 && u16::from_be_bytes([*first, *second]) % 31 == 0);
+    let mut unpack: Box<dyn Read + '_> = match coding {
+        "gzip" | "x-gzip" => Box::new(MultiGzDecoder::new(packed)),
+        "deflate" if framed => Box::new(ZlibDecoder::new(packed)),
+        "deflate" => Box::new(DeflateDecoder::new(packed)),
+        _ => return Ok(body),
+    };
+    let mut page = vec![0; LOOK_LIMIT];
+    let mut length = 0;
+    while length < LOOK_LIMIT {
+        match unpack.read(&mut page[length..]) {
+            Ok(0) => break,
+            Ok(more) => length += more,
+            Err(error) if whole => return Err(error),
+            Err(_) => break,
+        }
+    }
+    page.truncate(length);
+    Ok(page)
+}
+
+/// A page as text: UTF-16 where the content type says so, with or without a mark of its order, else UTF-8, which ASCII and most of
+/// Latin-1 are read as well by: a value has none but ASCII characters. A mark alone says nothing to the CA.
 fn decoded(content_type: &str, body: &[u8]) -> String {
     let units = |from_bytes: fn([u8; 2]) -> u16| {
         let units: Vec<u16> = body.as_chunks().0.iter().map(|pair| from_bytes(*pair)).collect();
         String::from_utf16_lossy(&units)
     };
-    if content_type.contains("utf-16le") || body.starts_with(&[0xff, 0xfe]) {
+    let says = |charset: &str| content_type.contains(charset);
+    if says("utf-16le") || says("utf-16") && !says("utf-16be") && body.starts_with(&[0xff, 0xfe]) {
         units(u16::from_le_bytes)
-    } else if content_type.contains("utf-16") || body.starts_with(&[0xfe, 0xff]) {
+    } else if says("utf-16") {
         units(u16::from_be_bytes)
     } else {
         String::from_utf8_lossy(body).into_owned()
     }
 }
 
-/// The CA finds a value that lies wholly in what it reads, whatever stands around it.
+/// The CA finds a value that lies wholly in what it reads, whatever stands around it. Nothing at all is an error to it.
 fn judge(value: &str, page: &str) -> Sight {
+    if page.is_empty() {
+        return Sight::Lame("an empty page".to_owned());
+    }
     let read: String = page.chars().take(READ_LIMIT).collect();
     if read.contains(value) {
         return Sight::Shows;
@@ -259,7 +324,6 @@ mod tests {
             assert_eq!(judge(VALUE, &page), Sight::Shows, "{page}");
         }
         for (page, said) in [
-            (String::new(), "an empty page"),
             ("\r\n".to_owned(), "an empty page"),
             (VALUE.to_ascii_lowercase(), "\"0123456789abcdefghijklmnopqrstuv\""),
             ("<!DOCTYPE html>\n<title>Shop</title>".to_owned(), "a web page, \"<!DOCTYPE html> <title>Shop</title>\""),
@@ -269,6 +333,7 @@ mod tests {
             let Sight::Lacks(instead) = judge(VALUE, &page) else { panic!("{page} has no value") };
             assert!(instead[0].contains(said), "{instead:?}");
         }
+        assert_eq!(judge(VALUE, ""), Sight::Lame("an empty page".to_owned()), "the CA goes on to HTTP");
     }
 
     #[test]
@@ -278,11 +343,43 @@ mod tests {
         for (kind, body) in [
             ("text/plain; charset=utf-16le", wide(u16::to_le_bytes)),
             ("text/plain; charset=utf-16", wide(u16::to_be_bytes)),
-            ("", marked([0xff, 0xfe], wide(u16::to_le_bytes))),
-            ("", marked([0xfe, 0xff], wide(u16::to_be_bytes))),
+            ("text/plain; charset=utf-16be", wide(u16::to_be_bytes)),
+            ("text/plain; charset=utf-16", marked([0xff, 0xfe], wide(u16::to_le_bytes))),
+            ("text/plain; charset=utf-16", marked([0xfe, 0xff], wide(u16::to_be_bytes))),
             ("text/plain; charset=iso-8859-1", [&[0xe9u8][..], VALUE.as_bytes()].concat()),
         ] {
             assert!(decoded(kind, &body).contains(VALUE), "{kind}");
+        }
+        for body in [marked([0xff, 0xfe], wide(u16::to_le_bytes)), marked([0xfe, 0xff], wide(u16::to_be_bytes))] {
+            assert!(!decoded("text/plain", &body).contains(VALUE), "the CA goes by the content type alone");
+        }
+    }
+
+    #[test]
+    fn packed_pages_are_unpacked() {
+        use flate2::{
+            Compression,
+            read::{DeflateEncoder, GzEncoder, ZlibEncoder},
+        };
+        let long = format!("{VALUE}{}", (0..60_000).map(|n| n.to_string()).collect::<String>());
+        for text in [VALUE, long.as_str()] {
+            let bytes = text.as_bytes();
+            let pack = |mut packer: Box<dyn Read + '_>| {
+                let mut packed = Vec::new();
+                packer.read_to_end(&mut packed).expect("packed");
+                packed
+            };
+            let gzip = pack(Box::new(GzEncoder::new(bytes, Compression::fast())));
+            let zlib = pack(Box::new(ZlibEncoder::new(bytes, Compression::fast())));
+            let bare = pack(Box::new(DeflateEncoder::new(bytes, Compression::fast())));
+            for (coding, packed) in [("gzip", &gzip), ("x-gzip", &gzip), ("deflate", &zlib), ("deflate", &bare)] {
+                let page = unpacked(coding, packed.clone(), true).expect("a page");
+                assert_eq!(page, bytes[..bytes.len().min(LOOK_LIMIT)], "{coding}");
+                let half = packed[..packed.len() * 3 / 4].to_vec();
+                assert!(bytes.starts_with(&unpacked(coding, half.clone(), false).expect("its beginning")), "{coding}");
+                assert!(unpacked(coding, half, true).is_err() || text.len() > LOOK_LIMIT, "{coding} breaks off");
+            }
+            assert_eq!(unpacked("br", gzip.clone(), true).expect("as it is"), gzip, "the CA does not ask for it");
         }
     }
 
@@ -290,16 +387,17 @@ mod tests {
     fn redirects_are_followed_to_paths_only() {
         let to = |status: u16, location: &str| {
             let headers = HeaderMap::from_iter([(LOCATION, location.parse().expect("a header"))]);
-            redirected(StatusCode::from_u16(status).expect("a status"), &headers)
+            after(StatusCode::from_u16(status).expect("a status"), &headers)
         };
-        assert_eq!(to(301, "/elsewhere.txt").as_deref(), Ok("/elsewhere.txt"));
-        assert_eq!(to(308, "elsewhere.txt").as_deref(), Ok("elsewhere.txt"));
-        for (status, location) in
-            [(302, "https://www.example.com/x"), (302, "//www.example.com/x"), (302, ""), (303, "/x"), (404, "/x")]
-        {
-            assert!(to(status, location).is_err(), "{status} {location}");
+        assert_eq!(to(301, "/elsewhere.txt"), Next::At("/elsewhere.txt".to_owned()));
+        assert_eq!(to(308, "elsewhere.txt"), Next::At("elsewhere.txt".to_owned()));
+        for (status, location) in [(302, "//www.example.com/x"), (302, ""), (304, "/x"), (404, "/x"), (500, "")] {
+            assert!(matches!(to(status, location), Next::Error(_)), "{status} {location}");
         }
-        let said = to(301, "https://example.com/").expect_err("another host");
+        for (status, location) in [(200, ""), (206, ""), (300, "/x"), (303, "/x"), (302, "https://www.example.com/x")] {
+            assert!(matches!(to(status, location), Next::Page(_)), "{status} {location}");
+        }
+        let Next::Page(said) = to(301, "https://example.com/") else { panic!("it is not followed") };
         assert!(said.contains("https://example.com/") && said.contains("serve the file itself"), "{said}");
     }
 }

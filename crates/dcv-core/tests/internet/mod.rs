@@ -43,6 +43,8 @@ pub(crate) struct State {
     pub(crate) moods: BTreeMap<Ipv4Addr, Mood>,
     pub(crate) delay: Duration,
     pub(crate) asked: Vec<(Ipv4Addr, String, RecordType)>,
+    /// Types of records about which a server answers nothing but that it will not.
+    pub(crate) refused: BTreeSet<(Ipv4Addr, RecordType)>,
     /// What the resolver remembers not to exist.
     pub(crate) absent: BTreeSet<(String, RecordType)>,
 }
@@ -171,6 +173,10 @@ impl State {
                 answer.metadata.response_code = ResponseCode::Refused;
                 return Some(answer);
             }
+            Mood::Answers if self.refused.contains(&(server, rtype)) => {
+                answer.metadata.response_code = ResponseCode::Refused;
+                return Some(answer);
+            }
             Mood::Answers => {}
         }
         // The resolver finds the answer wherever it is, at the first server that has the zone.
@@ -202,7 +208,7 @@ impl State {
         }
         let wanted = |data: &RData| match data {
             RData::DNSSEC(DNSSECRData::RRSIG(signature)) => signature.input().type_covered == rtype,
-            data => data.record_type() == rtype || data.record_type() == RecordType::CNAME,
+            data => [rtype, RecordType::CNAME, RecordType::DNAME].contains(&data.record_type()),
         };
         let found: Vec<Record> = here
             .iter()

@@ -194,6 +194,28 @@ impl Answer {
         })
     }
 
+    /// Name servers to which the answer refers for this zone, each with the addresses that came along.
+    pub(crate) fn referred(&self, zone: &str) -> impl Iterator<Item = (String, Vec<IpAddr>)> {
+        let servers = if self.is_authoritative() { Vec::new() } else { self.delegation(zone) };
+        servers.into_iter().map(|ns| {
+            let glue = self.glue(&ns);
+            (ns, glue)
+        })
+    }
+
+    /// Name servers that the answer's NS records name, lower case.
+    pub(crate) fn name_servers(&self) -> impl Iterator<Item = String> {
+        self.data().filter_map(|data| match data {
+            RData::NS(ns) => Some(lower(&ns.0)),
+            _ => None,
+        })
+    }
+
+    /// Whether the answer comes through a DNAME, which the CA's look-up does not read (its open validator, `client/dns`).
+    pub fn has_dname(&self) -> bool {
+        self.message.answers.iter().any(|record| record.record_type() == RecordType::DNAME)
+    }
+
     /// Addresses that came along.
     pub(crate) fn glue(&self, host: &str) -> Vec<IpAddr> {
         let records = self.message.answers.iter().chain(&self.message.additionals);
