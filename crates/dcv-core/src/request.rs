@@ -310,12 +310,9 @@ impl Request {
         order
     }
 
-    /// The domain that has to be proved for a name: its registrable domain (the CA's default), or the name itself where the
-    /// scope is `fqdn` or the method shows control of one host only.
+    /// The domain that has to be proved for a name; a domain that no order is for is proved itself.
     pub(crate) fn domain_of<'n>(&self, name: &'n DnsName, scope: Option<&DcvScope>) -> &'n str {
-        let exact =
-            scope == Some(&DcvScope::Fqdn) || !self.method.covers_subdomains() || !self.purpose.has_certificate();
-        if exact { name.base() } else { name.registrable() }
+        if self.purpose.has_certificate() { self.method.domain_of(name, scope) } else { name.base() }
     }
 
     /// What the domains have to be validated for: `ov` or `ev`.
