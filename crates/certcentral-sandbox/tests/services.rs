@@ -49,6 +49,9 @@ async fn an_order_is_proved_with_its_own_value_and_issued() {
     bench.world.put_txt("example.net", &value);
     let (_, checked) = bench.put_nothing(&format!("{path}/check-dcv")).await;
     assert_eq!((&checked["order_status"], &checked["dcv_status"]), (&json!("issued"), &json!("valid")));
+    let (_, stranger) =
+        bench.put(&format!("{path}/check-dcv"), json!({"dns_names_validations": ["example.org"]})).await;
+    assert_eq!((&stranger["dcv_status"], &stranger["dns_name_validations"]), (&json!("pending"), &json!([])));
     assert_eq!(checked["certificate_id"], placed["certificate_id"]);
 
     let (_, info) = bench.get(&path).await;
@@ -157,6 +160,15 @@ async fn cname_and_files() {
     assert_eq!(bench.put_nothing(&format!("{path}/check-dcv")).await.1["order_status"], "issued");
     let wildcard = bench.post("/order/certificate/ssl_basic", order(&["*.example.net"], extra)).await;
     assert_eq!(error(&wildcard), (400, "invalid_wildcard_dcv_method"));
+    // Beside files a wildcard has another method: it is open, and no file is missing.
+    let mixed = bench.order(&["d.example.org", "*.example.org"], json!({"dcv_method": "http-token"})).await;
+    let path = format!("/order/certificate/{}", id(&mixed));
+    assert_eq!(error(&bench.put_nothing(&format!("{path}/check-dcv")).await), (400, "file_random_value_not_found"));
+    bench.world.put_file("d.example.org", "fileauth.txt", text(&mixed, "/dcv_random_value"));
+    let (status, checked) = bench.put_nothing(&format!("{path}/check-dcv")).await;
+    assert_eq!((status, &checked["dcv_status"]), (200, &json!("pending")));
+    let each = json!([{"dns_name": "d.example.org", "status": "approved"}, {"dns_name": "*.example.org", "status": "pending"}]);
+    assert_eq!(checked["dns_name_validations"], each);
     let below = bench.order(&["x.a.example.net"], json!({})).await;
     assert!(below.get("dcv_random_value").is_some(), "a file covers no name below");
 
@@ -342,6 +354,9 @@ async fn approval() {
     let (_, info) = bench.get(&path).await;
     assert_eq!(info["status"], "needs_approval");
     assert!(info["certificate"].get("id").is_none());
+    let (_, checked) = bench.put_nothing(&format!("{path}/check-dcv")).await;
+    let nothing = json!({"order_status": "needs_approval", "dcv_status": "pending", "dns_name_validations": []});
+    assert_eq!(checked, nothing, "nothing is looked at, and the certificate is hidden");
     let request = format!("/request/{}", placed["requests"][0]["id"]);
     let (_, waiting) = bench.get("/request?filters[status]=pending").await;
     assert_eq!(waiting["requests"][0]["order"]["id"], placed["id"]);

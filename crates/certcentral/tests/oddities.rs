@@ -407,6 +407,21 @@ async fn a_proof_that_is_not_found_yet_is_no_error_in_any_age_of_the_api() {
     assert!(!client.check_domain_token(DomainId(1)).await.expect("no error").status.is_validated());
 }
 
+/// A list without names says nothing of any, and nothing is proved of an order that waits for its approver.
+#[tokio::test]
+async fn a_check_that_names_nobody_approves_nobody() {
+    for given in [
+        r#"{"order_status":"pending","dcv_status":"valid","dns_name_validations":[]}"#,
+        r#"{"order_status":"issued","dcv_status":"valid","dns_name_validations":{}}"#,
+        r#"{"order_status":"needs_approval","dcv_status":"valid"}"#,
+        r#"{"order_status":"pending","dcv_status":"pending","dns_name_validations":null}"#,
+    ] {
+        let (client, _) = Script::start(vec![ok(given)]).await;
+        let check = client.check_order_dcv(OrderId(1), &[]).await.expect("no error");
+        assert!(!check.is_approved("example.com"), "{given}");
+    }
+}
+
 #[tokio::test]
 async fn writes_say_exactly_what_the_api_wants_and_take_any_answer() {
     let (client, script) = Script::start(vec![
