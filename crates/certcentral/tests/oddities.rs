@@ -427,6 +427,29 @@ async fn a_check_that_names_nobody_approves_nobody() {
     }
 }
 
+/// Only an answer that says nothing means that it is done; one that is not understood leaves open what was done.
+#[tokio::test]
+async fn a_revocation_counts_only_where_the_answer_is_understood() {
+    let json = |body: &'static str| answer(201, "application/json", body);
+    for done in [answer(204, "text/plain", ""), json(" \r\n"), json("{}"), json("[]")] {
+        let (client, _) = Script::start(vec![done]).await;
+        assert!(client.revoke_order(OrderId(9), &Revocation::default()).await.expect("revoked").is_none());
+    }
+    for strange in [
+        r#"{"request":{"id":1,"status":"pending"}}"#,
+        r#"{"status":"pending"}"#,
+        r#"[{"id":1}]"#,
+        r#""revoked""#,
+        "null",
+        "<html>",
+    ] {
+        let (client, script) = Script::start(vec![json(strange)]).await;
+        let error = client.revoke_order(OrderId(9), &Revocation::default()).await.expect_err(strange);
+        assert!(matches!(error, Error::Decode { .. }) && error.outcome_unknown(), "{strange}: {error}");
+        assert_eq!(script.seen().len(), 1, "it is not sent again");
+    }
+}
+
 #[tokio::test]
 async fn writes_say_exactly_what_the_api_wants_and_take_any_answer() {
     let (client, script) = Script::start(vec![
