@@ -13,9 +13,9 @@ use axum::{
     http::{HeaderMap, Method, Response, StatusCode, Uri},
 };
 use certcentral::{
-    Budget, CertificateId, Client, DcvMethod, DomainEmail, DomainId, DownloadFormat, Error, NewDomain, NewOrder,
-    NewOrganization, NewReissue, NewWebhook, OrderId, OrderStatus, OrganizationId, RequestId, RequestStatus, Retries,
-    Revocation, RevocationReason, ValidationStatus,
+    Budget, CertificateId, Client, Contact, DcvMethod, DomainEmail, DomainId, DownloadFormat, Error, NewDomain,
+    NewOrder, NewOrganization, NewOrganizationValidation, NewReissue, NewWebhook, OrderId, OrderStatus, OrganizationId,
+    RequestId, RequestStatus, Retries, Revocation, RevocationReason, ValidationStatus, VerifiedUser,
 };
 use serde_json::{Value, json};
 use tokio::{
@@ -448,6 +448,35 @@ async fn a_revocation_counts_only_where_the_answer_is_understood() {
         assert!(matches!(error, Error::Decode { .. }) && error.outcome_unknown(), "{strange}: {error}");
         assert_eq!(script.seen().len(), 1, "it is not sent again");
     }
+}
+
+/// Who may speak for an organization: a user by `id`, or a person in full.
+#[tokio::test]
+async fn people_are_named_as_each_call_wants_them() {
+    let user = Contact { user_id: Some(7), contact_type: "verified_contact".to_owned(), ..Contact::default() };
+    let text = |text: &str| Some(text.to_owned());
+    let person = Contact {
+        contact_type: "verified_contact".to_owned(),
+        first_name: text("Jill"),
+        telephone: text("801-555-0100"),
+        telephone_extension: text("5"),
+        ..Contact::default()
+    };
+    let (client, script) = Script::start(vec![answer(204, "text/plain", ""), ok(r#"{"id":3}"#)]).await;
+    let ev = NewOrganizationValidation {
+        validation_type: "ev".to_owned(),
+        verified_users: vec![VerifiedUser::from(user), VerifiedUser::from(person.clone())],
+    };
+    client.submit_organization(OrganizationId(3), &[ev]).await.expect("submitted");
+    let organization = NewOrganization {
+        organization_contact: Some(Contact { contact_type: String::new(), ..person }),
+        ..NewOrganization::default()
+    };
+    client.create_organization(&organization).await.expect("an organization");
+    let seen = script.seen();
+    let person = json!({"first_name": "Jill", "telephone": "801-555-0100", "telephone_extension": "5"});
+    assert_eq!(seen[0].body, json!({"validations": [{"type": "ev", "verified_users": [{"id": 7}, person.clone()]}]}));
+    assert_eq!(seen[1].body["organization_contact"], person);
 }
 
 #[tokio::test]
