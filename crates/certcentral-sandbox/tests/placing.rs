@@ -201,6 +201,36 @@ async fn certificates_become_shorter_with_the_years() {
     }
 }
 
+/// When a limit becomes shorter, so do the validations that there are: they count from their proof, by the limit of the day.
+#[tokio::test]
+async fn validations_become_shorter_with_the_limits() {
+    let now = Some("2026-12-01T12:00:00Z".parse().unwrap());
+    let bench = bench(|config| config.now = now).await;
+    let first = bench.order(&["example.com"], json!({})).await;
+    prove(&bench, &first, "example.com").await;
+    let clock = bench.sandbox.clock();
+    let proved = clock.now();
+    let ends = |days: i64| {
+        let at = jiff::Timestamp::from_second(proved.as_second() + days * 86_400).unwrap();
+        at.strftime("%Y-%m-%d").to_string()
+    };
+    assert_eq!((ends(199), ends(100)), ("2027-06-18".to_owned(), "2027-03-11".to_owned()));
+    let until = async || {
+        let (_, list) = bench.get("/domain?include_validation=true&include_dcv_expiration_time=true").await;
+        let domain = &list["domains"][0];
+        let until = domain["dcv_expiration"]["ov"].as_str().unwrap().to_owned();
+        assert_eq!(domain["dcv_expiration_datetime"], until);
+        assert_eq!(domain["validations"][0]["validated_until"], until);
+        (until[..10].to_owned(), domain["status"].as_str().unwrap().to_owned())
+    };
+    travel(&bench, "2027-03-14T12:00:00Z").await;
+    assert_eq!(until().await, (ends(199), "approved".to_owned()));
+    travel(&bench, "2027-03-15T12:00:00Z").await;
+    assert_eq!(until().await, (ends(100), "pending".to_owned()));
+    let again = bench.order(&["example.com"], json!({})).await;
+    assert!(again["dcv_random_value"].is_string(), "it has to be proved again: {again}");
+}
+
 #[tokio::test]
 async fn the_limit_is_that_of_the_day_of_issue_and_private_certificates_have_none() {
     let bench = bench(|_| {}).await;

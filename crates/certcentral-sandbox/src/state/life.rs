@@ -22,7 +22,7 @@ use crate::{
     names,
     store::Store,
     va::{self, CaaVerdict, Verdict},
-    validity::{longest_public, longest_reuse},
+    validity::longest_public,
 };
 
 /// How soon the schedule looks again at the least, and how late at the most.
@@ -169,9 +169,7 @@ impl Shared {
                         let subdomains = !check.method.is_http();
                         let wider = domain.live(now) && domain.proven.as_ref().is_some_and(|old| old.subdomains);
                         if subdomains || !wider {
-                            let until =
-                                days_later(now, self.config.dcv_reuse_days.unwrap_or_else(|| longest_reuse(now)));
-                            domain.proven = Some(Proven { at: now, until, subdomains });
+                            domain.proven = Some(Proven::new(now, subdomains, &self.config));
                         }
                         domain.poll = None;
                         domain.reasons.clear();
