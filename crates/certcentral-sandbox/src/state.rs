@@ -546,6 +546,7 @@ impl State {
     /// Whether nothing but CAA and the issue delay is between the order and its certificate.
     pub(crate) fn ready(&self, order: &Order, now: Timestamp, config: &Config) -> bool {
         order.open().is_some()
+            && order.valid_till > now
             && order.ev_approved
             && self.organization_ready(order, now)
             && order.entries.iter().all(|entry| self.entry_covered(entry, now, config))

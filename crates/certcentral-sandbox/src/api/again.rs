@@ -86,6 +86,9 @@ async fn again(
 
 /// An issued order with a certificate in force, and nothing under way.
 fn allowed(order: &Order, now: jiff::Timestamp) -> Result<(), ApiError> {
+    if order.valid_till <= now {
+        return Err(bad_request("order_expired", "The order has expired; renew it."));
+    }
     let unfinished = |one: &Certificate| matches!(one.status.as_str(), "pending" | "needs_approval");
     if order.status != "issued" || order.certificates.iter().any(unfinished) {
         let message = "Only an issued order without a pending certificate can be reissued or duplicated.";
@@ -94,9 +97,6 @@ fn allowed(order: &Order, now: jiff::Timestamp) -> Result<(), ApiError> {
     if order.shown().status == "revoked" {
         let message = "A revoked certificate cannot be reissued or duplicated.";
         return Err(bad_request("certificate_revoked", message));
-    }
-    if order.valid_till <= now {
-        return Err(bad_request("order_expired", "The order has expired; renew it."));
     }
     Ok(())
 }
