@@ -83,7 +83,10 @@ async fn every_product_is_listed_and_can_be_ordered() {
     assert_eq!(error(&bench.get("/product/ssl_nothing").await), (404, "not_found|product"));
     assert_eq!(error(&bench.get("/product/ssl_basic?container_id=9").await), (404, "not_found|container"));
     let types: Vec<&Value> = products.iter().map(|product| &product["validation_type"]).collect();
-    assert!(types.contains(&&json!("Private SSL")) && types.contains(&&json!("ov")) && types.contains(&&json!("ev")));
+    assert!(types.contains(&&json!("Private SSL")) && types.contains(&&json!("OV")) && types.contains(&&json!("EV")));
+    let placed = bench.order(&["example.com"], json!({})).await;
+    let (_, info) = bench.get(&format!("/order/certificate/{}", id(&placed))).await;
+    assert_eq!(info["product"]["validation_type"], "ov", "orders have it in lower case");
 }
 
 #[tokio::test]

@@ -216,6 +216,9 @@ async fn methods_change() {
     assert_eq!(token["dcv_token"]["verification_value"], "dcv.digicert.com");
     let (_, mails) = bench.put(&format!("/domain/{domain}/dcv/method"), json!({"dcv_method": "email"})).await;
     assert_eq!(mails["validation_emails"]["base_emails"][0], "admin@example.com");
+    let email = Some(json!({"dcv_method": "email"}));
+    let silent = bench.raw(Method::PUT, &format!("{path}/dcv-method"), email, &[]).await;
+    assert_eq!((silent.status().as_u16(), silent.text().await.unwrap()), (200, String::new()));
     let (status, value) = bench.put(&format!("{path}/dcv-method"), json!({"dcv_method": "dns-txt-token"})).await;
     assert_eq!(status, 200);
     bench.world.put_txt("example.com", text(&value, "/dcv_random_value"));
@@ -679,7 +682,7 @@ async fn the_account_is_visible() {
     );
     assert_eq!(bench.get("/organization/10002/validation").await.1["validations"][0]["status"], "pending");
     assert!(bench.get("/product").await.1["products"].as_array().unwrap().len() > 5);
-    assert_eq!(bench.get("/product/ssl_ev_basic").await.1["validation_type"], "ev");
+    assert_eq!(bench.get("/product/ssl_ev_basic").await.1["validation_type"], "EV");
     assert_eq!(error(&bench.get("/product/none").await), (404, "not_found|product"));
     let (_, seen) = bench.control(Method::GET, "/requests", json!({})).await;
     assert_eq!(seen["requests"][0], json!({"method": "GET", "path": "/services/v2/organization", "status": 200}));

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use axum::{
-    Extension, Json,
+    Extension,
     body::Bytes,
     extract::{Path, RawQuery, State},
     http::StatusCode,
@@ -315,7 +315,7 @@ pub(super) async fn change_method(State(shared): Sandbox, Path(id): Path<String>
     });
     match token {
         Some(token) => ok(token),
-        None => Ok((StatusCode::OK, Json(json!({}))).into_response()),
+        None => Ok(StatusCode::OK.into_response()),
     }
 }
 
