@@ -99,7 +99,6 @@ pub struct ClientBuilder {
     retries: Retries,
     timeout: Duration,
     user_agent: String,
-    plain_http: bool,
     http: reqwest::ClientBuilder,
 }
 
@@ -147,13 +146,6 @@ impl ClientBuilder {
         self
     }
 
-    /// Allows `http://` to other hosts than this one. The API key travels in clear.
-    #[must_use]
-    pub fn allow_plain_http(mut self) -> Self {
-        self.plain_http = true;
-        self
-    }
-
     /// Builds the client.
     ///
     /// # Errors
@@ -171,7 +163,7 @@ impl ClientBuilder {
         };
         match base.scheme() {
             "https" => {}
-            "http" if loopback || self.plain_http => {}
+            "http" if loopback => {}
             "http" => return Err(config("url", format!("`{text}` would send the API key in clear; use https"))),
             other => return Err(config("url", format!("`{text}`: {other} is not spoken here; use https"))),
         }
@@ -343,7 +335,6 @@ impl Client {
             retries: Retries::default(),
             timeout: Duration::from_secs(60),
             user_agent: concat!("dcv/", env!("CARGO_PKG_VERSION")).to_owned(),
-            plain_http: false,
             http: reqwest::Client::builder(),
         }
     }
