@@ -124,8 +124,12 @@ async fn whatever_goes_wrong_there_is_one_order_each_and_nothing_is_left() {
     settings.lookup_patience = Duration::from_secs(1);
     let address = world.address();
     // The pauses of the client are not what is tested, and would be most of the time.
-    let retries =
-        Retries { attempts: 3, pause: Duration::from_millis(20), pause_when_limited: Duration::from_millis(50) };
+    let retries = Retries {
+        attempts: 3,
+        pause: Duration::from_millis(20),
+        pause_when_limited: Duration::from_millis(50),
+        ..Retries::default()
+    };
     let client =
         Client::builder(API_KEY.into()).base_url(&address.ca).retries(retries).budget(Budget::new(Vec::new(), 8));
     let dcv = Dcv::builder(client.build().expect("a client"))

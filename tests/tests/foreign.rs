@@ -10,8 +10,8 @@ use std::{
 };
 
 use certcentral::{
-    CertificateId, CertificateStatus, Client, DcvMethod, DomainId, Error, Moment, NewOrder, OrderId, OrderStatus,
-    OrganizationId, RequestId, RequestStatus, Retries, Revocation, RevocationReason, ValidationStatus,
+    CertificateId, CertificateStatus, Client, DcvMethod, DomainId, Error, Moment, NewOrder, NewWebhook, OrderId,
+    OrderStatus, OrganizationId, RequestId, RequestStatus, Retries, Revocation, RevocationReason, ValidationStatus,
 };
 use certcentral_sandbox::{Config, account::Approval};
 use dcv_tests::world::{API_KEY, ORGANIZATION, TSIG_NAME, TSIG_SECRET, World};
@@ -336,6 +336,44 @@ async fn organizations_and_products_are_read() {
     assert_eq!(product.allowed_validity_years, ["1", "2", "3"]);
     let hashes = product.signature_hash_types.expect("hashes");
     assert_eq!((hashes.allowed_hash_types.len(), hashes.default_hash_type_id.as_deref()), (2, Some("sha256")));
+}
+
+/// Calls that only users of the library make.
+#[tokio::test]
+async fn what_the_program_does_not_ask_for_is_answered() {
+    let world = World::start(&["example.com"]).await;
+    let client = world.address().client();
+    let product = client.product_in("ssl_basic", 1).await.expect("the one division");
+    assert_eq!(product.validation_type.as_deref(), Some("OV"));
+    assert!(client.product_in("ssl_basic", 9).await.expect_err("no division").is_not_found());
+
+    let organization = OrganizationId(ORGANIZATION);
+    for active in [false, true] {
+        client.set_organization_active(organization, active).await.expect("switched");
+        let known = client.organization(organization).await.expect("an organization");
+        assert_eq!(known.is_active, Some(active));
+    }
+    assert!(client.set_organization_active(OrganizationId(1), false).await.expect_err("nobody").is_not_found());
+
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let endpoint = format!("http://{}/events", listener.local_addr().expect("its address"));
+    let recorded =
+        Recorded { request: "POST /events".to_owned(), status: 200, headers: BTreeMap::new(), body: Value::Null };
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(answer(stream, recorded.clone()));
+        }
+    });
+    client.test_webhook_endpoint(&endpoint).await.expect("it answers");
+    let elsewhere = endpoint.replace("/events", "/nobody");
+    assert_eq!(client.test_webhook_endpoint(&elsewhere).await.expect_err("418").status(), Some(400));
+    let mut webhook = NewWebhook { endpoint: elsewhere, secret: None, events: Vec::new() };
+    let id = client.create_webhook(&webhook).await.expect("a webhook");
+    (webhook.endpoint, webhook.events) = (endpoint, vec!["certificate_revoked".to_owned()]);
+    client.update_webhook(id, &webhook).await.expect("changed");
+    let known = &client.webhooks().await.expect("a list")[0];
+    assert_eq!((known.endpoint.as_ref(), &known.events), (Some(&webhook.endpoint), &webhook.events));
+    assert!(client.update_webhook(certcentral::WebhookId(1), &webhook).await.expect_err("none").is_not_found());
 }
 
 #[test]

@@ -429,10 +429,10 @@ impl Listener for Severable {
                 let (stream, address) = <TcpListener as Listener>::accept(listener).await;
                 // Small answers must not wait for the client's acknowledgement.
                 let _ = stream.set_nodelay(true);
-                (Wire { stream: Box::new(stream), cut: Arc::default() }, address)
+                (Wire::new(stream), address)
             }
             Self::Tls { ready, .. } => match ready.recv().await {
-                Some((stream, address)) => (Wire { stream: Box::new(stream), cut: Arc::default() }, address),
+                Some((stream, address)) => (Wire::new(stream), address),
                 None => std::future::pending().await,
             },
         }
@@ -450,11 +450,64 @@ impl Listener for Severable {
 struct Wire {
     stream: Box<dyn Stream>,
     cut: Arc<AtomicBool>,
+    at: RequestLine,
+    /// Read and not asked for yet.
+    ready: Vec<u8>,
+}
+
+impl Wire {
+    fn new(stream: impl Stream + 'static) -> Self {
+        Self { stream: Box::new(stream), cut: Arc::default(), at: RequestLine::Method, ready: Vec::new() }
+    }
+
+    fn hand_out(&mut self, buf: &mut ReadBuf<'_>) {
+        let length = self.ready.len().min(buf.remaining());
+        buf.put_slice(&self.ready[..length]);
+        self.ready.drain(..length);
+    }
+}
+
+/// Where a connection is in a request. Clients in use write `<` and `>` into a query as they are (`filters[valid_till]=>2026-01-01`), the
+/// service takes them, and the HTTP library does not.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum RequestLine {
+    Method,
+    Slash,
+    Target,
+    /// Behind the target: nothing is changed until an answer was written. Whatever does not begin like a request line is no other.
+    Over,
+}
+
+impl RequestLine {
+    /// What stands for `byte`, into `out`.
+    fn pass(&mut self, byte: u8, out: &mut Vec<u8>) {
+        *self = match (*self, byte) {
+            (Self::Method, b'A'..=b'Z') => Self::Method,
+            (Self::Method, b' ') => Self::Slash,
+            (Self::Target, b'<' | b'>') => return out.extend(if byte == b'<' { b"%3C" } else { b"%3E" }),
+            (Self::Slash, b'/') | (Self::Target, b'!'..) => Self::Target,
+            _ => Self::Over,
+        };
+        out.push(byte);
+    }
 }
 
 impl AsyncRead for Wire {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let wire = self.get_mut();
+        if wire.ready.is_empty() {
+            if wire.at == RequestLine::Over {
+                return Pin::new(&mut wire.stream).poll_read(cx, buf);
+            }
+            let mut bytes = [0; 4096];
+            let mut read = ReadBuf::new(&mut bytes);
+            std::task::ready!(Pin::new(&mut wire.stream).poll_read(cx, &mut read))?;
+            for byte in read.filled() {
+                wire.at.pass(*byte, &mut wire.ready);
+            }
+        }
+        wire.hand_out(buf);
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -462,6 +515,10 @@ impl AsyncWrite for Wire {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         if self.cut.load(Ordering::SeqCst) {
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
+        // After an answer comes another request; after an interim one the rest of this.
+        if !buf.starts_with(b"HTTP/1.1 1") {
+            self.at = RequestLine::Method;
         }
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }

@@ -70,12 +70,25 @@ impl State {
         self.emit("certificate_issued", data, now);
     }
 
-    /// The caller has the certificate in its answer already: nothing is sent, unless a setting wants it.
-    pub(crate) fn was_instant(&mut self, certificate: u64) {
-        if !self.webhook.as_ref().is_some_and(|webhook| webhook.has("instant_issue_webhook_notification")) {
-            self.deliveries.retain(|one| {
-                one.attempts > 0 || one.data["certificate_id"] != certificate || one.event != "certificate_issued"
-            });
+    /// The caller has the certificate in its answer already: nothing is sent, unless a setting wants it, and the chain is there by a
+    /// setting of its own.
+    pub(crate) fn was_instant(&mut self, certificate: u64, chain: impl FnOnce() -> Value) {
+        let Some(webhook) = &self.webhook else { return };
+        let (told, with_chain) = (
+            webhook.has("instant_issue_webhook_notification"),
+            webhook.has("webhook_send_instant_issued_certificate_chain"),
+        );
+        let is_it = |one: &Delivery| {
+            one.attempts == 0 && one.data["certificate_id"] == certificate && one.event == "certificate_issued"
+        };
+        if !told {
+            self.deliveries.retain(|one| !is_it(one));
+        } else if let Some(one) = self.deliveries.iter_mut().find(|one| is_it(one)) {
+            if with_chain {
+                one.data["certificate_chain"] = chain();
+            } else if let Some(data) = one.data.as_object_mut() {
+                data.remove("certificate_chain");
+            }
         }
     }
 }

@@ -19,6 +19,7 @@ use crate::{
     account::{Config, Contact, Organization, Scope, Validation},
     clock::{days_later, later},
     names::{self, Name},
+    validity::longest_reuse,
 };
 
 /// How control of a domain is shown.
@@ -89,9 +90,22 @@ fn random(length: usize) -> String {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Proven {
     pub(crate) at: Timestamp,
-    pub(crate) until: Timestamp,
+    /// Its end, where the configuration fixes one; else the limit of the day holds.
+    #[serde(default)]
+    pub(crate) fixed_until: Option<Timestamp>,
     /// Whether names below and wildcards are covered; a file covers only the exact name.
     pub(crate) subdomains: bool,
+}
+
+impl Proven {
+    pub(crate) fn new(now: Timestamp, subdomains: bool, config: &Config) -> Self {
+        Self { at: now, fixed_until: config.dcv_reuse_days.map(|days| days_later(now, days)), subdomains }
+    }
+
+    /// Until when it counts, as far as is known at `now`: where the industry's limit becomes shorter, so do the validations there are.
+    pub(crate) fn until(&self, now: Timestamp) -> Timestamp {
+        self.fixed_until.unwrap_or_else(|| days_later(self.at, longest_reuse(now)))
+    }
 }
 
 /// The account's object for a domain.
@@ -117,7 +131,7 @@ pub(crate) struct Domain {
 
 impl Domain {
     pub(crate) fn live(&self, now: Timestamp) -> bool {
-        self.active && self.proven.as_ref().is_some_and(|proven| proven.until > now)
+        self.active && self.proven.as_ref().is_some_and(|proven| proven.until(now) > now)
     }
 
     pub(crate) fn live_token(&self, now: Timestamp) -> Option<&Token> {
@@ -532,6 +546,7 @@ impl State {
     /// Whether nothing but CAA and the issue delay is between the order and its certificate.
     pub(crate) fn ready(&self, order: &Order, now: Timestamp, config: &Config) -> bool {
         order.open().is_some()
+            && order.valid_till > now
             && order.ev_approved
             && self.organization_ready(order, now)
             && order.entries.iter().all(|entry| self.entry_covered(entry, now, config))

@@ -9,6 +9,7 @@ use std::io::{Cursor, Read};
 use common::{Bench, bench, error, order};
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 async fn issued(bench: &Bench, names: &[&str], extra: Value) -> Value {
     let placed = bench.order(names, extra).await;
@@ -254,6 +255,57 @@ async fn orders_are_found_by_every_documented_filter() {
     }
     let (_, list) = bench.get("/order/certificate?limit=5000").await;
     assert_eq!(list["page"], json!({"total": 2, "limit": 1000, "offset": 0}));
+}
+
+/// Sends a request as it is and reads the answer: its status and body. `body` follows when the server says so.
+async fn by_hand(stream: &mut tokio::net::TcpStream, line: &str, body: &str) -> (u16, Value) {
+    let expect = if body.is_empty() { "" } else { "Expect: 100-continue\r\n" };
+    let length = body.len();
+    let head =
+        format!("{line} HTTP/1.1\r\nHost: sandbox\r\nX-DC-DEVKEY: sandbox\r\nContent-Length: {length}\r\n{expect}\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut interim = !body.is_empty();
+    loop {
+        let mut read = Vec::new();
+        while !read.ends_with(b"\r\n\r\n") {
+            read.push(stream.read_u8().await.unwrap());
+        }
+        let head = String::from_utf8(read).unwrap().to_ascii_lowercase();
+        if std::mem::take(&mut interim) {
+            assert!(head.starts_with("http/1.1 100"), "{head}");
+            stream.write_all(body.as_bytes()).await.unwrap();
+            continue;
+        }
+        let length = head.split("content-length: ").nth(1).and_then(|rest| rest.lines().next()).unwrap_or("0");
+        let mut answer = vec![0; length.parse().unwrap()];
+        stream.read_exact(&mut answer).await.unwrap();
+        return (head[9..12].parse().unwrap(), serde_json::from_slice(&answer).unwrap_or_default());
+    }
+}
+
+/// Keyfactor's client writes comparisons as they are, and other libraries would not send that.
+#[tokio::test]
+async fn comparisons_may_stand_in_the_query_as_they_are() {
+    let bench = bench(|_| {}).await;
+    issued(&bench, &["example.com"], json!({})).await;
+    let mut stream = tokio::net::TcpStream::connect(bench.sandbox.address()).await.unwrap();
+    let list = "GET /services/v2/order/certificate?filters[valid_till]=";
+    for round in 0..2 {
+        for (filter, found) in [(">2026-01-01", 1), ("<2026-01-01", 0), ("%3E2026-01-01", 1)] {
+            let (status, page) = by_hand(&mut stream, &format!("{list}{filter}"), "").await;
+            assert_eq!((status, &page["page"]["total"]), (200, &json!(found)), "{filter}, {round}");
+        }
+        // A body stays as it is, also where it looks like the beginning of a request.
+        let name = format!("GET /<{round}>");
+        let body = json!({
+            "name": name, "address": "1 Main Street", "zip": "84042", "city": "Lindon", "state": "Utah", "country": "us", "telephone": "1",
+        });
+        let body = format!("\r\n{body}\r\n");
+        let (status, created) = by_hand(&mut stream, "POST /services/v2/organization", &body).await;
+        assert_eq!(status, 201, "{created}");
+        let (_, info) = bench.get(&format!("/organization/{}", created["id"])).await;
+        assert_eq!(info["name"], name);
+    }
 }
 
 #[tokio::test]

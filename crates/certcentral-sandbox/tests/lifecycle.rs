@@ -146,6 +146,8 @@ async fn reissues_are_approved_or_rejected() {
     let request = asked["requests"][0]["id"].as_u64().unwrap();
     assert_eq!((status, asked), (201, json!({"id": placed["id"], "requests": [{"id": request, "status": "pending"}]})));
     assert_eq!(bench.get(&path).await.1["status"], "reissue_pending");
+    let (_, list) = bench.get(&format!("{path}/reissue")).await;
+    assert_eq!(list["certificates"][0]["status"], "pending", "the certificate has no word for an approval");
     let (_, info) = bench.get(&format!("/request/{request}")).await;
     assert_eq!((&info["type"], &info["comments"]), (&json!("reissue"), &json!("new key")));
     // Cancelling rejects the request with the note.

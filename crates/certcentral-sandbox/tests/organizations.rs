@@ -171,6 +171,9 @@ async fn submitted_for_validation() {
         {"type": "smime"},
     ]});
     assert_eq!(bench.post(&path, body).await, (204, Value::Null));
+    // Orders call a user `user_id`; here nobody has that name.
+    let wrong = json!({"validations": [{"type": "ev", "verified_users": [{"user_id": 20_001}]}]});
+    assert_eq!(error(&bench.post(&path, wrong).await), (400, "missing_first_name"));
     let (_, after) = bench.get(&path).await;
     let kinds: Vec<(&str, &str)> = after["validations"]
         .as_array()

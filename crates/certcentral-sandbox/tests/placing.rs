@@ -83,7 +83,10 @@ async fn every_product_is_listed_and_can_be_ordered() {
     assert_eq!(error(&bench.get("/product/ssl_nothing").await), (404, "not_found|product"));
     assert_eq!(error(&bench.get("/product/ssl_basic?container_id=9").await), (404, "not_found|container"));
     let types: Vec<&Value> = products.iter().map(|product| &product["validation_type"]).collect();
-    assert!(types.contains(&&json!("Private SSL")) && types.contains(&&json!("ov")) && types.contains(&&json!("ev")));
+    assert!(types.contains(&&json!("Private SSL")) && types.contains(&&json!("OV")) && types.contains(&&json!("EV")));
+    let placed = bench.order(&["example.com"], json!({})).await;
+    let (_, info) = bench.get(&format!("/order/certificate/{}", id(&placed))).await;
+    assert_eq!(info["product"]["validation_type"], "ov", "orders have it in lower case");
 }
 
 #[tokio::test]
@@ -199,6 +202,36 @@ async fn certificates_become_shorter_with_the_years() {
         let long = lives(&bench, year(), json!({"days": longest + 1})).await;
         assert_eq!(long, Err("invalid_cert_validity".to_owned()), "{at}");
     }
+}
+
+/// When a limit becomes shorter, so do the validations that there are: they count from their proof, by the limit of the day.
+#[tokio::test]
+async fn validations_become_shorter_with_the_limits() {
+    let now = Some("2026-12-01T12:00:00Z".parse().unwrap());
+    let bench = bench(|config| config.now = now).await;
+    let first = bench.order(&["example.com"], json!({})).await;
+    prove(&bench, &first, "example.com").await;
+    let clock = bench.sandbox.clock();
+    let proved = clock.now();
+    let ends = |days: i64| {
+        let at = jiff::Timestamp::from_second(proved.as_second() + days * 86_400).unwrap();
+        at.strftime("%Y-%m-%d").to_string()
+    };
+    assert_eq!((ends(199), ends(100)), ("2027-06-18".to_owned(), "2027-03-11".to_owned()));
+    let until = async || {
+        let (_, list) = bench.get("/domain?include_validation=true&include_dcv_expiration_time=true").await;
+        let domain = &list["domains"][0];
+        let until = domain["dcv_expiration"]["ov"].as_str().unwrap().to_owned();
+        assert_eq!(domain["dcv_expiration_datetime"], until);
+        assert_eq!(domain["validations"][0]["validated_until"], until);
+        (until[..10].to_owned(), domain["status"].as_str().unwrap().to_owned())
+    };
+    travel(&bench, "2027-03-14T12:00:00Z").await;
+    assert_eq!(until().await, (ends(199), "approved".to_owned()));
+    travel(&bench, "2027-03-15T12:00:00Z").await;
+    assert_eq!(until().await, (ends(100), "pending".to_owned()));
+    let again = bench.order(&["example.com"], json!({})).await;
+    assert!(again["dcv_random_value"].is_string(), "it has to be proved again: {again}");
 }
 
 #[tokio::test]

@@ -49,6 +49,9 @@ async fn an_order_is_proved_with_its_own_value_and_issued() {
     bench.world.put_txt("example.net", &value);
     let (_, checked) = bench.put_nothing(&format!("{path}/check-dcv")).await;
     assert_eq!((&checked["order_status"], &checked["dcv_status"]), (&json!("issued"), &json!("valid")));
+    let (_, stranger) =
+        bench.put(&format!("{path}/check-dcv"), json!({"dns_names_validations": ["example.org"]})).await;
+    assert_eq!((&stranger["dcv_status"], &stranger["dns_name_validations"]), (&json!("pending"), &json!([])));
     assert_eq!(checked["certificate_id"], placed["certificate_id"]);
 
     let (_, info) = bench.get(&path).await;
@@ -157,6 +160,15 @@ async fn cname_and_files() {
     assert_eq!(bench.put_nothing(&format!("{path}/check-dcv")).await.1["order_status"], "issued");
     let wildcard = bench.post("/order/certificate/ssl_basic", order(&["*.example.net"], extra)).await;
     assert_eq!(error(&wildcard), (400, "invalid_wildcard_dcv_method"));
+    // Beside files a wildcard has another method: it is open, and no file is missing.
+    let mixed = bench.order(&["d.example.org", "*.example.org"], json!({"dcv_method": "http-token"})).await;
+    let path = format!("/order/certificate/{}", id(&mixed));
+    assert_eq!(error(&bench.put_nothing(&format!("{path}/check-dcv")).await), (400, "file_random_value_not_found"));
+    bench.world.put_file("d.example.org", "fileauth.txt", text(&mixed, "/dcv_random_value"));
+    let (status, checked) = bench.put_nothing(&format!("{path}/check-dcv")).await;
+    assert_eq!((status, &checked["dcv_status"]), (200, &json!("pending")));
+    let each = json!([{"dns_name": "d.example.org", "status": "approved"}, {"dns_name": "*.example.org", "status": "pending"}]);
+    assert_eq!(checked["dns_name_validations"], each);
     let below = bench.order(&["x.a.example.net"], json!({})).await;
     assert!(below.get("dcv_random_value").is_some(), "a file covers no name below");
 
@@ -204,6 +216,9 @@ async fn methods_change() {
     assert_eq!(token["dcv_token"]["verification_value"], "dcv.digicert.com");
     let (_, mails) = bench.put(&format!("/domain/{domain}/dcv/method"), json!({"dcv_method": "email"})).await;
     assert_eq!(mails["validation_emails"]["base_emails"][0], "admin@example.com");
+    let email = Some(json!({"dcv_method": "email"}));
+    let silent = bench.raw(Method::PUT, &format!("{path}/dcv-method"), email, &[]).await;
+    assert_eq!((silent.status().as_u16(), silent.text().await.unwrap()), (200, String::new()));
     let (status, value) = bench.put(&format!("{path}/dcv-method"), json!({"dcv_method": "dns-txt-token"})).await;
     assert_eq!(status, 200);
     bench.world.put_txt("example.com", text(&value, "/dcv_random_value"));
@@ -342,6 +357,9 @@ async fn approval() {
     let (_, info) = bench.get(&path).await;
     assert_eq!(info["status"], "needs_approval");
     assert!(info["certificate"].get("id").is_none());
+    let (_, checked) = bench.put_nothing(&format!("{path}/check-dcv")).await;
+    let nothing = json!({"order_status": "needs_approval", "dcv_status": "pending", "dns_name_validations": []});
+    assert_eq!(checked, nothing, "nothing is looked at, and the certificate is hidden");
     let request = format!("/request/{}", placed["requests"][0]["id"]);
     let (_, waiting) = bench.get("/request?filters[status]=pending").await;
     assert_eq!(waiting["requests"][0]["order"]["id"], placed["id"]);
@@ -664,7 +682,7 @@ async fn the_account_is_visible() {
     );
     assert_eq!(bench.get("/organization/10002/validation").await.1["validations"][0]["status"], "pending");
     assert!(bench.get("/product").await.1["products"].as_array().unwrap().len() > 5);
-    assert_eq!(bench.get("/product/ssl_ev_basic").await.1["validation_type"], "ev");
+    assert_eq!(bench.get("/product/ssl_ev_basic").await.1["validation_type"], "EV");
     assert_eq!(error(&bench.get("/product/none").await), (404, "not_found|product"));
     let (_, seen) = bench.control(Method::GET, "/requests", json!({})).await;
     assert_eq!(seen["requests"][0], json!({"method": "GET", "path": "/services/v2/organization", "status": 200}));

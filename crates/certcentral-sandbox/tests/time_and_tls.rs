@@ -30,6 +30,38 @@ async fn a_life_of_199_days_passes_in_a_moment() {
     assert!(old["certificate"]["days_remaining"].as_i64().unwrap() < 0, "{old}");
 }
 
+/// With its last day an order is over, whatever has become of its certificates; the schedule sees to it.
+#[tokio::test]
+async fn an_order_expires_with_its_last_day() {
+    let bench = bench(|_| {}).await;
+    let issued = bench.order(&["example.com"], json!({"order_validity": {"days": 30}})).await;
+    bench.world.put_txt("example.com", issued["dcv_random_value"].as_str().unwrap());
+    bench.put_nothing(&format!("/order/certificate/{}/check-dcv", issued["id"])).await;
+    let pending = bench.order(&["example.net"], json!({"order_validity": {"days": 30}})).await;
+    let longer = bench.order(&["example.org"], json!({"order_validity": {"days": 31}})).await;
+    let unapproved =
+        bench.order(&["example.com"], json!({"skip_approval": false, "order_validity": {"days": 30}})).await;
+    let with_status = async |status: &str| {
+        let (_, list) = bench.get(&format!("/order/certificate?filters[status]={status}")).await;
+        let orders = list["orders"].as_array().into_iter().flatten();
+        orders.map(|order| order["id"].as_u64().unwrap()).collect::<Vec<_>>()
+    };
+    let id = |order: &serde_json::Value| order["id"].as_u64().unwrap();
+    assert_eq!(with_status("issued").await, [id(&issued)]);
+    let advance = json!({"seconds": 30 * DAY + 60});
+    bench.control(reqwest::Method::POST, "/clock", advance).await;
+    assert_eq!(with_status("expired").await, [id(&issued), id(&pending)]);
+    assert_eq!(with_status("pending").await, [id(&longer)]);
+    assert_eq!(with_status("needs_approval").await, [id(&unapproved)]);
+    let (_, changes) = bench.get("/order/certificate/status-changes?minutes=60").await;
+    assert_eq!(changes["orders"][0]["status"], "expired", "{changes}");
+    bench.world.put_txt("example.net", pending["dcv_random_value"].as_str().unwrap());
+    let (_, checked) = bench.put_nothing(&format!("/order/certificate/{}/check-dcv", pending["id"])).await;
+    assert_eq!((&checked["order_status"], &checked["dcv_status"]), (&json!("expired"), &json!("pending")));
+    let renewal = bench.order(&["example.com"], json!({"renewal_of_order_id": issued["id"]})).await;
+    assert!(renewal["certificate_chain"].is_array(), "an order that has expired can be renewed: {renewal}");
+}
+
 #[tokio::test]
 async fn time_runs_as_fast_as_it_is_told() {
     let bench = bench(|config| config.speed = Some(86_400.0)).await;

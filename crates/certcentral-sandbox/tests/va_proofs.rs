@@ -451,6 +451,50 @@ async fn files_over_http() {
     assert_eq!(verdict, invalid(&["dns_lookup_unknown_host_exception"]));
 }
 
+/// The connection must be there in 2 s, the answer in 5.
+#[tokio::test]
+async fn a_server_may_think_longer_than_it_may_take_to_connect() {
+    let server = zone(Some(Ipv4Addr::LOCALHOST)).await;
+    let site = Site::start(None, |_| {
+        std::thread::sleep(std::time::Duration::from_millis(2500));
+        page("200 OK", "", VALUE)
+    });
+    let verdict = check(web(&server, site.addr.port(), closed()), "www.example.com", file()).await;
+    assert_eq!(verdict, valid(&format!("http://www.example.com{PATH}")));
+}
+
+#[tokio::test]
+async fn compressed_files_are_read() {
+    use flate2::{Compression, write};
+    let server = zone(Some(Ipv4Addr::LOCALHOST)).await;
+    let text = format!("{VALUE}{}", " ".repeat(100_000));
+    macro_rules! packed {
+        ($encoder:ident) => {{
+            let mut encoder = write::$encoder::new(Vec::new(), Compression::default());
+            encoder.write_all(text.as_bytes()).unwrap();
+            encoder.finish().unwrap()
+        }};
+    }
+    let (gzip, zlib, raw) = (packed!(GzEncoder), packed!(ZlibEncoder), packed!(DeflateEncoder));
+    let found = valid(&format!("http://www.example.com{PATH}"));
+    let failed = invalid(&["file_validation_client_error"]);
+    for (encoding, body, verdict) in [
+        ("gzip", gzip.clone(), &found),
+        ("X-Gzip", gzip, &found),
+        ("deflate", zlib, &found),
+        ("deflate", raw, &found),
+        ("identity", VALUE.into(), &found),
+        ("gzip", VALUE.into(), &failed),
+    ] {
+        let answer = page("200 OK", &format!("Content-Encoding: {encoding}\r\n"), body);
+        let site = Site::start(None, move |_| answer.clone());
+        let config = web(&server, site.addr.port(), closed());
+        assert_eq!(check(config, "www.example.com", file()).await, *verdict, "{encoding}");
+        let asked = site.asked.lock().unwrap().join("\n").to_lowercase();
+        assert!(asked.contains("accept-encoding: gzip, x-gzip, deflate\r\n"), "{asked}");
+    }
+}
+
 #[tokio::test]
 async fn https_before_http() {
     let server = zone(Some(Ipv4Addr::LOCALHOST)).await;

@@ -88,16 +88,27 @@ async fn an_endpoint_is_told_of_issue_and_revocation() {
     // The domain is valid now: what is issued at once is in the answer, and not told.
     let instant = bench.order(&["www.example.com"], json!({})).await;
     assert!(instant["certificate_chain"].is_array(), "{instant}");
-    let settings =
-        json!({"webhook_settings": {"instant_issue_webhook_notification": "1", "webhook_send_certificate_chain": "1"}});
+    let told = [("webhook_send_certificate_chain", None), ("webhook_send_instant_issued_certificate_chain", Some(3))];
+    for (number, (setting, links)) in (3..).zip(told) {
+        let settings = json!({"webhook_settings": {"instant_issue_webhook_notification": "1", setting: "1"}});
+        assert_eq!(bench.put(&format!("/webhook/{id}"), settings).await.0, 204);
+        let told = bench.order(&["shop.example.com"], json!({})).await;
+        let heard = ear.events(number).await;
+        assert_eq!(heard.len(), number, "{heard:?}");
+        let data = &heard[number - 1].1["data"];
+        assert_eq!(data["order_id"], told["id"]);
+        assert_eq!(data["certificate_chain"].as_array().map(Vec::len), links, "{setting}");
+    }
+    // What has to be proved first has the other setting.
+    let settings = json!({"webhook_settings": {"webhook_send_certificate_chain": "1"}});
     assert_eq!(bench.put(&format!("/webhook/{id}"), settings).await.0, 204);
-    let told = bench.order(&["shop.example.com"], json!({})).await;
-    let heard = ear.events(3).await;
-    assert_eq!(heard.len(), 3, "{heard:?}");
-    assert_eq!(heard[2].1["data"]["order_id"], told["id"]);
-    assert_eq!(heard[2].1["data"]["certificate_chain"].as_array().map(Vec::len), Some(3));
+    let later = bench.order(&["example.net"], json!({})).await;
+    bench.world.put_txt("example.net", later["dcv_random_value"].as_str().unwrap());
+    bench.put_nothing(&format!("/order/certificate/{}/check-dcv", later["id"])).await;
+    let heard = ear.events(5).await;
+    assert_eq!(heard[4].1["data"]["certificate_chain"].as_array().map(Vec::len), Some(3));
 
     assert_eq!(bench.put_nothing(&format!("/webhook/{id}/deactivate")).await.0, 204);
     bench.order(&["last.example.com"], json!({})).await;
-    assert_eq!(bench.sandbox.deliveries().len(), 3, "nothing is told while it is off");
+    assert_eq!(bench.sandbox.deliveries().len(), 5, "nothing is told while it is off");
 }

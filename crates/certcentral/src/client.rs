@@ -12,6 +12,7 @@ use reqwest::{Method, StatusCode, Url, header};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
+use tokio::time::Instant;
 
 use crate::{
     budget::Budget,
@@ -27,6 +28,8 @@ pub const EU: &str = "https://certcentral.digicert.eu/services/v2";
 
 /// No pause is longer, whoever asks for it.
 const LONGEST_PAUSE: Duration = Duration::from_secs(600);
+/// No pause of ours after a 429 is longer: the shorter of the windows may have room again before the longer one has.
+const LONGEST_LIMITED: Duration = Duration::from_secs(60);
 /// How long a connection may take. One that was never made has sent nothing, which is worth knowing of an order.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long an unused connection is kept: less than the minute after which servers and gateways close theirs, for an order
@@ -44,17 +47,25 @@ mod webhooks;
 /// When calls that may be repeated are.
 #[derive(Clone, Copy, Debug)]
 pub struct Retries {
-    /// How often a call is sent at most.
+    /// How often a call is sent at most. Refusals with 429 are not counted.
     pub attempts: u32,
     /// First pause after a 5xx or a lost connection; it doubles.
     pub pause: Duration,
-    /// First pause after a 429 without `Retry-After`; it doubles. The vendor names no time; clients in use wait 5 s.
+    /// First pause after a 429 without `Retry-After`; it doubles up to a minute. The vendor names no time; clients in use wait 5 s.
     pub pause_when_limited: Duration,
+    /// How long any call that is refused with 429 is sent again, from its first refusal. Longer than the longest window of the limits, so
+    /// that a key whose calls others have used up works again before a call fails.
+    pub patience_when_limited: Duration,
 }
 
 impl Default for Retries {
     fn default() -> Self {
-        Self { attempts: 5, pause: Duration::from_millis(500), pause_when_limited: Duration::from_secs(5) }
+        Self {
+            attempts: 5,
+            pause: Duration::from_millis(500),
+            pause_when_limited: Duration::from_secs(5),
+            patience_when_limited: Duration::from_secs(240),
+        }
     }
 }
 
@@ -88,7 +99,6 @@ pub struct ClientBuilder {
     retries: Retries,
     timeout: Duration,
     user_agent: String,
-    plain_http: bool,
     http: reqwest::ClientBuilder,
 }
 
@@ -136,13 +146,6 @@ impl ClientBuilder {
         self
     }
 
-    /// Allows `http://` to other hosts than this one. The API key travels in clear.
-    #[must_use]
-    pub fn allow_plain_http(mut self) -> Self {
-        self.plain_http = true;
-        self
-    }
-
     /// Builds the client.
     ///
     /// # Errors
@@ -160,7 +163,7 @@ impl ClientBuilder {
         };
         match base.scheme() {
             "https" => {}
-            "http" if loopback || self.plain_http => {}
+            "http" if loopback => {}
             "http" => return Err(config("url", format!("`{text}` would send the API key in clear; use https"))),
             other => return Err(config("url", format!("`{text}`: {other} is not spoken here; use https"))),
         }
@@ -276,6 +279,52 @@ impl<'a> Call<'a> {
     }
 }
 
+impl Inner {
+    /// Makes attempts at a call, which are numbered from 1, until one counts.
+    async fn persist<T, A: Future<Output = Result<T>>>(
+        &self,
+        call: &Call<'_>,
+        mut attempt: impl FnMut(u32) -> A,
+    ) -> Result<T> {
+        let retries = self.retries;
+        let (mut failed, mut limited) = (0, 0);
+        let mut limited_since = None;
+        loop {
+            let result = attempt(failed + limited + 1).await;
+            let Err(error) = &result else { return result };
+            let doubling = |times| 2u32.saturating_pow(times - 1);
+            let wait = match error {
+                // Refused unread, whatever the call.
+                Error::Api { status: 429, retry_after, .. } => {
+                    limited += 1;
+                    let ours = || jittered(retries.pause_when_limited, doubling(limited)).min(LONGEST_LIMITED);
+                    // A time that is over already, by a clock that is wrong perhaps, is none.
+                    let wait = retry_after.filter(|asked| !asked.is_zero()).unwrap_or_else(ours);
+                    self.budget.pause(wait);
+                    if limited_since.get_or_insert_with(Instant::now).elapsed() >= retries.patience_when_limited {
+                        return result;
+                    }
+                    wait
+                }
+                Error::Api { status: 500.., retry_after, .. } if call.repeat == Repeat::Harmless => {
+                    failed += 1;
+                    retry_after.unwrap_or_else(|| jittered(retries.pause, doubling(failed)))
+                }
+                Error::Transport { sent, .. } if call.repeat == Repeat::Harmless || *sent == Sent::No => {
+                    failed += 1;
+                    jittered(retries.pause, doubling(failed))
+                }
+                _ => return result,
+            };
+            if failed >= retries.attempts {
+                return result;
+            }
+            tracing::warn!(call = call.name(), %error, ?wait, "trying again");
+            tokio::time::sleep(wait).await;
+        }
+    }
+}
+
 impl Client {
     /// Begins to set a client up.
     pub fn builder(key: SecretString) -> ClientBuilder {
@@ -286,7 +335,6 @@ impl Client {
             retries: Retries::default(),
             timeout: Duration::from_secs(60),
             user_agent: concat!("dcv/", env!("CARGO_PKG_VERSION")).to_owned(),
-            plain_http: false,
             http: reqwest::Client::builder(),
         }
     }
@@ -380,34 +428,7 @@ impl Client {
 
     /// Sends a call until it is answered, within what may be repeated.
     async fn send(&self, call: Call<'_>) -> Result<Bytes> {
-        let retries = self.inner.retries;
-        let mut attempt = 1;
-        loop {
-            let result = self.attempt(&call, attempt).await;
-            let Err(error) = &result else { return result };
-            let doubling = 2u32.saturating_pow(attempt - 1);
-            let wait = match error {
-                // Refused unread, whatever the call.
-                Error::Api { status: 429, retry_after, .. } => {
-                    let wait = retry_after.unwrap_or_else(|| jittered(retries.pause_when_limited, doubling));
-                    self.inner.budget.pause(wait);
-                    wait
-                }
-                Error::Api { status: 500.., retry_after, .. } if call.repeat == Repeat::Harmless => {
-                    retry_after.unwrap_or_else(|| jittered(retries.pause, doubling))
-                }
-                Error::Transport { sent, .. } if call.repeat == Repeat::Harmless || *sent == Sent::No => {
-                    jittered(retries.pause, doubling)
-                }
-                _ => return result,
-            };
-            if attempt >= retries.attempts {
-                return result;
-            }
-            tracing::warn!(call = call.name(), %error, ?wait, "trying again");
-            tokio::time::sleep(wait).await;
-            attempt += 1;
-        }
+        self.inner.persist(&call, |number| self.attempt(&call, number)).await
     }
 
     /// Sends a call once.
@@ -525,6 +546,8 @@ fn causes(error: &reqwest::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::future::ready;
+
     use super::*;
 
     #[test]
@@ -556,6 +579,65 @@ mod tests {
         }
         assert!(Client::builder("".into()).build().is_err());
         assert!(Client::builder("a\nb".into()).build().is_err());
+    }
+
+    fn limited(retry_after: Option<Duration>) -> Error {
+        Error::Api { call: String::new(), status: 429, errors: Vec::new(), retry_after, writes: true }
+    }
+
+    /// When a call to a server that refuses it for so long was sent, in seconds of a simulated clock, and what came of it.
+    async fn refused_for(length: Duration, retry_after: Option<Duration>) -> (Vec<u64>, Result<()>) {
+        let client = Client::builder("k".into()).build().expect("it builds");
+        let (began, mut sent) = (Instant::now(), Vec::new());
+        let call = Call::post("/order/certificate/ssl_basic");
+        let persisting = client.inner.persist(&call, |_| {
+            sent.push(began.elapsed().as_secs());
+            ready(if began.elapsed() < length { Err(limited(retry_after)) } else { Ok(()) })
+        });
+        let result = persisting.await;
+        (sent, result)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_that_others_have_used_up_is_waited_for_longer_than_the_longest_window() {
+        let (sent, result) = refused_for(Duration::from_secs(180), None).await;
+        assert!(result.is_ok(), "{sent:?}");
+        let (sent, result) = refused_for(Duration::MAX, None).await;
+        assert!(result.is_err_and(|error| error.is_rate_limited()));
+        assert!(sent.last().is_some_and(|last| (240..340).contains(last)), "{sent:?}");
+        let asked = Some(Duration::from_secs(100));
+        assert_eq!(refused_for(Duration::from_secs(180), asked).await.0, [0, 100, 200]);
+        assert_eq!(refused_for(Duration::MAX, asked).await.0, [0, 100, 200, 300]);
+        let (sent, _) = refused_for(Duration::MAX, Some(Duration::ZERO)).await;
+        assert!(sent.len() < 12, "nobody is asked all the time: {sent:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn refusals_do_not_use_up_the_attempts_and_end_with_their_caller() {
+        let client = Client::builder("k".into()).build().expect("it builds");
+        let gateway =
+            || Error::Api { call: String::new(), status: 502, errors: Vec::new(), retry_after: None, writes: false };
+        let mut answers = [limited(None), limited(None), limited(None), limited(None), limited(None)].into_iter();
+        let mut gateways = 0;
+        let result: Result<()> = client
+            .inner
+            .persist(&Call::get("/user/me"), |_| {
+                ready(Err(answers.next().unwrap_or_else(|| {
+                    gateways += 1;
+                    gateway()
+                })))
+            })
+            .await;
+        assert_eq!((result.expect_err("never").status(), gateways), (Some(502), 5));
+
+        let mut sent = 0;
+        let call = Call::get("/user/me");
+        let persisting = client.inner.persist(&call, |_| {
+            sent += 1;
+            ready(Err::<(), _>(limited(None)))
+        });
+        assert!(tokio::time::timeout(Duration::from_secs(1), persisting).await.is_err(), "its caller has left");
+        assert_eq!(sent, 1);
     }
 
     #[test]

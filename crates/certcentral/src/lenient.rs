@@ -46,6 +46,14 @@ pub(crate) fn list<'de, D: Deserializer<'de>, T: DeserializeOwned>(deserializer:
         .collect()
 }
 
+/// A list that may be missing, which is not the same as an empty one.
+pub(crate) fn list_if_given<'de, D: Deserializer<'de>, T: DeserializeOwned>(d: D) -> Result<Option<Vec<T>>, D::Error> {
+    match Value::deserialize(d)? {
+        Value::Null => Ok(None),
+        given => list(given).map(Some).map_err(D::Error::custom),
+    }
+}
+
 /// A list that is all there or counts as empty: for what can be asked for again, in answers that must not be lost over it.
 pub(crate) fn list_if_sensible<'de, D: Deserializer<'de>, T: DeserializeOwned>(d: D) -> Result<Vec<T>, D::Error> {
     Ok(list(Value::deserialize(d)?).unwrap_or_default())

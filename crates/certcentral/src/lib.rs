@@ -4,7 +4,8 @@
 //! liberal in what it reads (ids as numbers or text, `{}` for an empty list, dates with and without a time, unknown
 //! statuses) and exact in what it sends. What it takes care of, so that nobody else has to:
 //!
-//! - **the rate limit**: one [`Budget`] for each API key, shared by all clones of a [`Client`];
+//! - **the rate limit**: one [`Budget`] for each API key, shared by all clones of a [`Client`]. Where others use the key up, calls are sent again
+//!   for longer than the longest window;
 //! - **what may be repeated**: reads and harmless writes are tried again after 429, 5xx and lost connections; an order
 //!   never is once its bytes may have been read. [`Error::outcome_unknown`] says when that happened;
 //! - **the API key**: it is sent to the base URL, in a header, and shows up nowhere else.

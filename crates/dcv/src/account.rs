@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use certcentral::{Contact, NewOrganization, NewOrganizationValidation, RequestId, RequestStatus};
+use certcentral::{Contact, NewOrganization, NewOrganizationValidation, RequestId, RequestStatus, VerifiedUser};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -65,10 +65,11 @@ pub(crate) async fn organizations(config: &Config, screen: Screen, command: &Org
         }
         OrganizationCommand::Validate { organization, types, contacts } => {
             let id = organization_number(config, organization).await?;
-            let people: Vec<Contact> = match contacts {
+            let people = match contacts {
                 Some(file) => read_toml::<Contacts>(file, "--contacts")?.contact,
                 None => config.contacts.clone(),
             };
+            let people: Vec<VerifiedUser> = people.into_iter().map(VerifiedUser::from).collect();
             let for_type = |one: &String| NewOrganizationValidation {
                 validation_type: one.clone(),
                 verified_users: if one.contains("ev") || one == "cs" { people.clone() } else { Vec::new() },

@@ -86,6 +86,9 @@ async fn again(
 
 /// An issued order with a certificate in force, and nothing under way.
 fn allowed(order: &Order, now: jiff::Timestamp) -> Result<(), ApiError> {
+    if order.valid_till <= now {
+        return Err(bad_request("order_expired", "The order has expired; renew it."));
+    }
     let unfinished = |one: &Certificate| matches!(one.status.as_str(), "pending" | "needs_approval");
     if order.status != "issued" || order.certificates.iter().any(unfinished) {
         let message = "Only an issued order without a pending certificate can be reissued or duplicated.";
@@ -94,9 +97,6 @@ fn allowed(order: &Order, now: jiff::Timestamp) -> Result<(), ApiError> {
     if order.shown().status == "revoked" {
         let message = "A revoked certificate cannot be reissued or duplicated.";
         return Err(bad_request("certificate_revoked", message));
-    }
-    if order.valid_till <= now {
-        return Err(bad_request("order_expired", "The order has expired; renew it."));
     }
     Ok(())
 }
@@ -133,8 +133,10 @@ fn listed(shared: &Shared, reference: &str, query: Option<&str>, kind: Kind) -> 
     let sub_id = |id: u64| order.duplicates().position(|one| one.id == id).map_or(0, |at| at + 1);
     // The newest first: clients take the first one after asking for another.
     let items = wanted.rev().map(|one| {
+        // Orders need approval; of a certificate it is not told.
+        let status = if one.status == "needs_approval" { "pending" } else { &one.status };
         let mut item = json!({
-            "id": one.id, "common_name": one.common_name, "dns_names": one.dns_names, "status": one.status,
+            "id": one.id, "common_name": one.common_name, "dns_names": one.dns_names, "status": status,
             "date_created": stamp(one.created), "csr": one.csr, "key_size": one.key_size, "user_id": order.user,
             "email": "user@example.com", "firstname": "Sandbox", "lastname": "User",
         });

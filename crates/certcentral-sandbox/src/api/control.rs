@@ -144,7 +144,7 @@ struct Advance {
 async fn advance(State(shared): Sandbox, body: Bytes) -> Answer {
     let advance: Advance = read(&body)?;
     shared.clock.advance(advance.seconds);
-    shared.write(crate::state::State::revoke_due);
+    shared.write(crate::state::State::end_due);
     shared.save().await;
     shared.wake.notify_one();
     clock(State(shared)).await

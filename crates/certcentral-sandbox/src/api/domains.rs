@@ -74,7 +74,9 @@ fn validations(state: &Files, domain: &Domain, now: Timestamp) -> Value {
         });
         let organization_done = of_organization.is_some_and(|validation| validation.live(now));
         let (dcv, status) = match &domain.proven {
-            Some(proven) if proven.until > now => ("complete", if organization_done { "active" } else { "pending" }),
+            Some(proven) if proven.until(now) > now => {
+                ("complete", if organization_done { "active" } else { "pending" })
+            }
             Some(_) => ("expired", "expired"),
             None => ("pending", "pending"),
         };
@@ -84,7 +86,7 @@ fn validations(state: &Files, domain: &Domain, now: Timestamp) -> Value {
             "org_status": if organization_done { "complete" } else { "pending" }, "verified_users": [],
         });
         if let Some(proven) = &domain.proven {
-            item["validated_until"] = json!(stamp(proven.until));
+            item["validated_until"] = json!(stamp(proven.until(now)));
         }
         item
     });
@@ -121,8 +123,9 @@ fn item(state: &Files, domain: &Domain, wanted: Wanted, now: Timestamp) -> Value
     }
     if let Some(proven) = &domain.proven {
         map.insert("dcv_approval_datetime".into(), json!(stamp(proven.at)));
-        map.insert("dcv_expiration_datetime".into(), json!(stamp(proven.until)));
-        let until = if wanted.full_times { stamp(proven.until) } else { mountain_date(proven.until) };
+        let until = proven.until(now);
+        map.insert("dcv_expiration_datetime".into(), json!(stamp(until)));
+        let until = if wanted.full_times { stamp(until) } else { mountain_date(until) };
         let kinds = domain.types.iter().filter(|kind| ["ov", "ev"].contains(&kind.as_str()));
         let expiration: Map<String, Value> = kinds.map(|kind| (kind.clone(), json!(until))).collect();
         map.insert("dcv_expiration".into(), Value::Object(expiration));

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use axum::{
-    Extension, Json,
+    Extension,
     body::Bytes,
     extract::{Path, RawQuery, State},
     http::StatusCode,
@@ -315,7 +315,7 @@ pub(super) async fn change_method(State(shared): Sandbox, Path(id): Path<String>
     });
     match token {
         Some(token) => ok(token),
-        None => Ok((StatusCode::OK, Json(json!({}))).into_response()),
+        None => Ok(StatusCode::OK.into_response()),
     }
 }
 
@@ -407,34 +407,45 @@ pub(super) async fn check(State(shared): Sandbox, Path(id): Path<String>, body: 
     settle_others(&shared, order.id).await;
 
     let order = find(&shared, &order.id.to_string())?;
-    let (names, all) = shared.read(|state, now| {
+    let (names, missing) = shared.read(|state, now| {
         let mut names = Vec::new();
-        let mut all = true;
+        let mut missing = Vec::new();
         for entry in order.entries.iter().filter(asked) {
             for name in &entry.dns_names {
                 let approved = names::parse(name, shared.config.switches.unlisted_suffixes)
                     .is_ok_and(|name| state.covered(&name, now, &shared.config));
-                all &= approved;
+                if !approved {
+                    missing.push(entry.method);
+                }
                 let status = if approved { "approved" } else { "pending" };
                 names.push(json!({ "dns_name": name, "status": status }));
             }
         }
-        (names, all)
+        (names, missing)
     });
     let old = shared.config.switches.check_dcv == CheckAnswer::AllOrError;
-    if !all && (old || order.method.is_http()) {
+    // A file that is missing is an error; a wildcard beside files has another method, and is not.
+    if let Some(method) = missing.iter().find(|method| method.is_http()) {
+        return Err(proof_missing(*method));
+    }
+    if old && !missing.is_empty() {
         return Err(proof_missing(order.method));
     }
     if let Settled::CaaRefused { name, reason } = settled {
         return Err(bad_request(&format!("caa_check_failed|{name}"), &reason));
     }
+    // Nothing is valid of an order that was not approved yet or is over, nor of names that it does not have.
+    let nobody = names.is_empty() && !wanted.is_empty();
     let everything = order.status == "issued"
-        || shared.read(|state, now| state.open_entries(&order, &[], now, &shared.config).is_empty());
+        || (order.open().is_some()
+            && shared.read(|state, now| state.open_entries(&order, &[], now, &shared.config).is_empty()));
     let mut body = json!({
-        "order_status": order.status,
-        "certificate_id": order.open().or(order.primary()).unwrap_or(order.shown()).id,
-        "dcv_status": if everything { "valid" } else { "pending" },
+        "order_status": order.status, "dcv_status": if everything && !nobody { "valid" } else { "pending" },
     });
+    let certificate = order.open().or(order.primary()).unwrap_or(order.shown());
+    if certificate.status != "needs_approval" {
+        body["certificate_id"] = json!(certificate.id);
+    }
     if !old {
         body["dns_name_validations"] = Value::Array(names);
     }

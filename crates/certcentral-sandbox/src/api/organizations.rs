@@ -227,7 +227,7 @@ fn enter(state: &mut Files, input: &Input, now: Timestamp) -> Result<u64, ApiErr
         created: Some(now),
     };
     if let Some(part) = input.part("organization_contact") {
-        organization.contact = Some(contact_of(state, &part)?);
+        organization.contact = Some(contact_of(state, &part, &["user_id", "id"])?);
     }
     let wanted = input.list("validations");
     submit_for(state, &mut organization, &wanted)?;
@@ -235,9 +235,9 @@ fn enter(state: &mut Files, input: &Input, now: Timestamp) -> Result<u64, ApiErr
     Ok(id)
 }
 
-/// A user named by id, or a person described.
-fn contact_of(state: &mut Files, input: &Input) -> Result<Contact, ApiError> {
-    if let Some(user) = input.id("user_id").or_else(|| input.id("id")) {
+/// A user named by id in one of the `fields`, or a person described.
+fn contact_of(state: &mut Files, input: &Input, fields: &[&str]) -> Result<Contact, ApiError> {
+    if let Some(user) = fields.iter().find_map(|field| input.id(field)) {
         return Ok(Contact::user(state.next_id(), user));
     }
     for field in ["first_name", "last_name", "email"] {
@@ -264,7 +264,7 @@ pub(super) fn contacts_of(state: &mut Files, input: &Input) -> Result<Vec<(Strin
         if !["organization_contact", "technical_contact", "verified_contact"].contains(&kind) {
             return Err(bad_request("invalid_contact_type", &format!("The contact type '{kind}' is not known.")));
         }
-        Ok((kind.to_owned(), contact_of(state, contact)?))
+        Ok((kind.to_owned(), contact_of(state, contact, &["user_id", "id"])?))
     });
     contacts.collect()
 }
@@ -305,7 +305,7 @@ fn submit_for(state: &mut Files, organization: &mut Organization, wanted: &[Inpu
         if ["ev", "cs", "ev_cs"].contains(&kind) && people.is_empty() {
             return Err(missing("verified_users"));
         }
-        let people = people.iter().map(|person| contact_of(state, person)).collect::<Result<Vec<_>, _>>()?;
+        let people = people.iter().map(|person| contact_of(state, person, &["id"])).collect::<Result<Vec<_>, _>>()?;
         match kind {
             "ov" => _ = organization.ov.get_or_insert(OrganizationValidation::Pending),
             "ev" => {

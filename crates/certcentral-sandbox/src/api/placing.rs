@@ -186,8 +186,11 @@ pub(super) async fn finish(shared: &Arc<Shared>, order_id: u64, request: Option<
     let issued = approved && shared.settle(order_id).await == Settled::Issued;
     if issued {
         shared.write(|state, _| {
-            let certificate = state.orders.get(&order_id).and_then(|order| order.certificates.last()).map(|one| one.id);
-            state.was_instant(certificate.unwrap_or_default());
+            let certificate = state.orders.get(&order_id).and_then(|order| order.certificates.last());
+            let found = certificate.and_then(|one| Some((one.clone(), one.issued.clone()?)));
+            if let Some((certificate, issue)) = found {
+                state.was_instant(certificate.id, || chain_of(shared, &certificate, &issue));
+            }
         });
     }
     let body = shared.read(|state, now| {

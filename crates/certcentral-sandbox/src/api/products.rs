@@ -29,6 +29,10 @@ fn item(shared: &Shared, product: &Product) -> Value {
     let cas = allowed_cas(shared, product).into_iter().map(|ca| json!({ "id": ca.id(), "name": ca.name() }));
     let years: Vec<i64> = (1..=ORDER_YEARS).collect();
     let mut item = product_brief(product);
+    // Upper case here, lower case in orders.
+    if !product.private {
+        item["validation_type"] = json!(product.validation_type().to_uppercase());
+    }
     item["group_name"] = json!(product.group());
     item["allowed_container_ids"] = json!([1]);
     // A public certificate lives for less than a year; its order for up to three.

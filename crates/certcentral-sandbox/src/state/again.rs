@@ -21,6 +21,11 @@ pub(crate) struct Before {
 }
 
 impl Order {
+    /// Whether its last day still changes something. What nobody has approved or what is over stays as it is.
+    pub(crate) fn can_expire(&self) -> bool {
+        matches!(self.status.as_str(), "pending" | "reissue_pending" | "issued")
+    }
+
     /// Ends the pending reissue, or all of an order that was never issued; `fate` is what becomes of its certificate.
     pub(crate) fn give_up(&mut self, fate: &str, now: Timestamp) {
         let unfinished = |one: &&mut Certificate| matches!(one.status.as_str(), "pending" | "needs_approval");
@@ -55,8 +60,12 @@ impl Order {
 }
 
 impl State {
-    /// Revokes what a reissue sentenced and whose time is up.
-    pub(crate) fn revoke_due(&mut self, now: Timestamp) {
+    /// Ends what is due: orders at their last day, and certificates that a reissue sentenced.
+    pub(crate) fn end_due(&mut self, now: Timestamp) {
+        for order in self.orders.values_mut().filter(|order| order.can_expire() && order.valid_till <= now) {
+            order.give_up("expired", now);
+            order.set_status("expired", now);
+        }
         let all = self.orders.values_mut().flat_map(|order| &mut order.certificates);
         for certificate in all.filter(|one| one.revoke_at.is_some_and(|at| at <= now)) {
             certificate.revoke_at = None;

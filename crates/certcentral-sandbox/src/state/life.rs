@@ -22,7 +22,7 @@ use crate::{
     names,
     store::Store,
     va::{self, CaaVerdict, Verdict},
-    validity::{longest_public, longest_reuse},
+    validity::longest_public,
 };
 
 /// How soon the schedule looks again at the least, and how late at the most.
@@ -169,9 +169,7 @@ impl Shared {
                         let subdomains = !check.method.is_http();
                         let wider = domain.live(now) && domain.proven.as_ref().is_some_and(|old| old.subdomains);
                         if subdomains || !wider {
-                            let until =
-                                days_later(now, self.config.dcv_reuse_days.unwrap_or_else(|| longest_reuse(now)));
-                            domain.proven = Some(Proven { at: now, until, subdomains });
+                            domain.proven = Some(Proven::new(now, subdomains, &self.config));
                         }
                         domain.poll = None;
                         domain.reasons.clear();
@@ -352,7 +350,7 @@ impl Shared {
                 () = tokio::time::sleep(wait) => {}
             }
             let (checks, ready) = self.write(|state, now| {
-                state.revoke_due(now);
+                state.end_due(now);
                 let due: Vec<u64> = state
                     .domains
                     .values()
@@ -396,7 +394,9 @@ impl Shared {
         let delays = state.orders.values().filter_map(|order| order.ready_since).map(|since| self.issue_time(since));
         // An order that CAA holds back is tried again now and then.
         let sentenced = state.orders.values().flat_map(|order| &order.certificates).filter_map(|one| one.revoke_at);
-        let next = polls.chain(delays.filter(|at| *at > now)).chain(sentenced).min().unwrap_or(Timestamp::MAX);
+        let ends = state.orders.values().filter(|order| order.can_expire()).map(|order| order.valid_till);
+        let next =
+            polls.chain(delays.filter(|at| *at > now)).chain(sentenced).chain(ends).min().unwrap_or(Timestamp::MAX);
         let wait = next.as_millisecond().saturating_sub(now.as_millisecond()).max(0);
         Duration::from_millis(wait.unsigned_abs()).div_f64(self.clock.speed()).clamp(SOON, LATE)
     }

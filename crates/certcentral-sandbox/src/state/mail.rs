@@ -10,7 +10,6 @@ use crate::{
     account::Config,
     clock::{days_later, stamp},
     names,
-    validity::longest_reuse,
 };
 
 /// The constructed addresses of a domain.
@@ -83,8 +82,7 @@ impl State {
     pub(crate) fn approve_by_mail(&mut self, link: &str, now: Timestamp, config: &Config) -> Option<String> {
         let mail = self.mails.iter().find(|mail| mail.link == link && mail.expires > now)?.clone();
         let domain = self.domains.get_mut(&mail.domain).filter(|domain| domain.method == DcvMethod::Email)?;
-        let until = days_later(now, config.dcv_reuse_days.unwrap_or_else(|| longest_reuse(now)));
-        domain.proven = Some(Proven { at: now, until, subdomains: true });
+        domain.proven = Some(Proven::new(now, true, config));
         domain.reasons.clear();
         self.emit("domain_validated", serde_json::json!({ "domain_id": mail.domain, "domain_name": mail.name }), now);
         for one in self.mails.iter_mut().filter(|one| one.link == link) {

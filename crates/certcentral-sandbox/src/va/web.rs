@@ -4,6 +4,7 @@
 
 use std::{
     fmt,
+    io::Read,
     net::{IpAddr, SocketAddr},
     sync::Arc,
     time::Duration,
@@ -13,7 +14,7 @@ use hickory_proto::rr::{RData, RecordType};
 use reqwest::{
     Client, Response, StatusCode, Url,
     dns::{Addrs, Name, Resolve, Resolving},
-    header::{CONTENT_TYPE, LOCATION},
+    header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, LOCATION},
     redirect::Policy,
 };
 use rustls::{
@@ -32,6 +33,8 @@ use super::{Config, Error, Redirects, Seen, matching, query::Dns};
 use crate::names;
 
 const USER_AGENT: &str = "DigiCert DCV/1.1";
+/// How a file may be packed.
+const ENCODINGS: &str = "gzip, x-gzip, deflate";
 /// So much of a file is read, in characters.
 const BODY_LIMIT: usize = 5000;
 /// A server that is busy (429, 503) is asked once more after this.
@@ -74,8 +77,7 @@ impl Web {
                 .referer(false)
                 .pool_max_idle_per_host(0)
                 .connect_timeout(config.timeout)
-                .read_timeout(config.timeout)
-                // 5 s where the default of 2 s holds.
+                // For the answer 5 s, where the default of 2 s holds.
                 .timeout(config.timeout * 5 / 2)
                 .dns_resolver(Arc::new(Addresses { dns: dns.clone(), port }))
                 .build()
@@ -148,7 +150,7 @@ impl Web {
         let client = if url.scheme() == "https" { &self.https } else { &self.http };
         let fetch = || async {
             let _permit = self.files.acquire().await.map_err(|_| "file_validation_client_error")?;
-            client.get(url.clone()).send().await.map_err(|error| reason(&error))
+            client.get(url.clone()).header(ACCEPT_ENCODING, ENCODINGS).send().await.map_err(|error| reason(&error))
         };
         let response = fetch().await?;
         if matches!(response.status(), StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
@@ -186,6 +188,7 @@ async fn body(mut response: Response) -> Result<String, &'static str> {
         return Err(reason);
     }
     let charset = charset(&response);
+    let encoding = response.headers().get(CONTENT_ENCODING).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let mut bytes = Vec::new();
     // Four bytes are the longest character of any charset read here.
     while bytes.len() < BODY_LIMIT * 4 {
@@ -195,8 +198,28 @@ async fn body(mut response: Response) -> Result<String, &'static str> {
             Err(error) => return Err(reason(&error)),
         }
     }
+    let bytes = unpacked(bytes, encoding.as_deref())?;
     let text: String = decoded(&bytes, &charset).chars().take(BODY_LIMIT).collect();
     if text.is_empty() { Err("file_validation_empty_response") } else { Ok(text) }
+}
+
+/// The beginning of what was packed.
+fn unpacked(bytes: Vec<u8>, encoding: Option<&str>) -> Result<Vec<u8>, &'static str> {
+    let mut plain = Vec::new();
+    let mut read = |decoder: &mut dyn Read| decoder.take(BODY_LIMIT as u64 * 4).read_to_end(&mut plain);
+    let done = match encoding.map(str::to_ascii_lowercase).as_deref() {
+        Some("gzip" | "x-gzip") => read(&mut flate2::read::GzDecoder::new(&*bytes)),
+        // With a header and, as some write it, without: then the first two bytes are no multiple of 31.
+        Some("deflate") => match bytes[..] {
+            [first, second, ..] if first & 15 == 8 && u16::from_be_bytes([first, second]).is_multiple_of(31) => {
+                read(&mut flate2::read::ZlibDecoder::new(&*bytes))
+            }
+            _ => read(&mut flate2::read::DeflateDecoder::new(&*bytes)),
+        },
+        _ => return Ok(bytes),
+    };
+    // Only the beginning was fetched of what is too long, and then the end is missing.
+    if done.is_err() && bytes.len() < BODY_LIMIT * 4 { Err("file_validation_client_error") } else { Ok(plain) }
 }
 
 /// Everything below 400 counts but what cannot have a body.

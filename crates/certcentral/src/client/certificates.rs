@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::{Call, Client};
 use crate::{
     error::Result,
+    lenient,
     types::{CertificateId, ChainCertificate, DownloadFormat, OrderId, Request, Revocation},
 };
 
@@ -62,7 +63,19 @@ impl Client {
     /// 204, or 201 with a request.
     pub(super) async fn revoke(&self, path: String, revocation: &Revocation) -> Result<Option<Request>> {
         // Where an approver has to act, each call makes a request.
-        let answer: Value = self.json_or_default(Call::put(path).body(revocation).once()).await?;
-        Ok(serde_json::from_value(answer).ok())
+        let call = Call::put(path).body(revocation).once();
+        let (name, writes) = (call.name(), call.writes());
+        let body = self.send(call).await?;
+        let read = || match lenient::json(&body)? {
+            Value::Object(fields) if fields.is_empty() => Ok(None),
+            Value::Array(items) if items.is_empty() => Ok(None),
+            answer => serde_json::from_value(answer).map(Some),
+        };
+        // What is not understood is neither a revocation nor a request for one.
+        if lenient::is_blank(&body) {
+            Ok(None)
+        } else {
+            read().map_err(|e| self.not_understood(name, writes, &e, &body))
+        }
     }
 }

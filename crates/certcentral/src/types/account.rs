@@ -84,7 +84,30 @@ pub struct NewOrganizationValidation {
     pub validation_type: String,
     /// Who may speak for it; needed for `ev`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub verified_users: Vec<Contact>,
+    pub verified_users: Vec<VerifiedUser>,
+}
+
+/// Somebody who may speak for an organization. Orders call a user `user_id`, and this call `id`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum VerifiedUser {
+    /// A user of the account.
+    Known {
+        /// The user's number.
+        id: u64,
+    },
+    /// A person in full.
+    Described(Box<Contact>),
+}
+
+impl From<Contact> for VerifiedUser {
+    fn from(contact: Contact) -> Self {
+        match contact.user_id {
+            Some(id) => Self::Known { id },
+            // What somebody is to an order has no place here.
+            None => Self::Described(Box::new(Contact { contact_type: String::new(), ..contact })),
+        }
+    }
 }
 
 /// A product of the account.

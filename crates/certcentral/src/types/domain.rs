@@ -250,9 +250,9 @@ pub struct DcvCheck {
     pub certificate_id: Option<CertificateId>,
     /// All names together.
     pub dcv_status: ValidationStatus,
-    /// Name by name; missing in older answers.
-    #[serde(deserialize_with = "lenient::list")]
-    pub dns_name_validations: Vec<CheckedName>,
+    /// Name by name; `None` in older answers, which have no list. An empty one says nothing of any name.
+    #[serde(deserialize_with = "lenient::list_if_given")]
+    pub dns_name_validations: Option<Vec<CheckedName>>,
     /// Why proofs were not found, when the answer was an error or holds one.
     #[serde(deserialize_with = "error::errors")]
     pub errors: Vec<crate::ApiError>,
@@ -270,19 +270,20 @@ pub struct CheckedName {
 }
 
 impl DcvCheck {
-    /// Whether this name was found proved. Without a list, all names share the answer's own status.
+    /// Whether this name was found proved. In an answer of old, without a list, all names share the answer's own status.
     #[must_use]
     pub fn is_approved(&self, name: &str) -> bool {
-        if self.dns_name_validations.is_empty() {
-            return self.errors.is_empty()
-                && (self.dcv_status.is_validated() || self.order_status == Some(OrderStatus::Issued));
-        }
+        let Some(names) = &self.dns_name_validations else {
+            let issued = self.order_status == Some(OrderStatus::Issued);
+            let unapproved = self.order_status == Some(OrderStatus::NeedsApproval);
+            return self.errors.is_empty() && (issued || (self.dcv_status.is_validated() && !unapproved));
+        };
         let plain = |name: &str| name.trim_start_matches("*.").to_ascii_lowercase();
-        let exact = self.dns_name_validations.iter().filter(|checked| checked.dns_name.eq_ignore_ascii_case(name));
+        let exact = names.iter().filter(|checked| checked.dns_name.eq_ignore_ascii_case(name));
         let mut of_name: Vec<_> = exact.collect();
         if of_name.is_empty() {
             let alike = |checked: &&CheckedName| plain(&checked.dns_name) == plain(name);
-            of_name = self.dns_name_validations.iter().filter(alike).collect();
+            of_name = names.iter().filter(alike).collect();
         }
         !of_name.is_empty() && of_name.iter().all(|checked| checked.status.is_validated())
     }
@@ -293,7 +294,7 @@ impl DcvCheck {
         if let Some(error) = self.errors.first() {
             return Some(format!("{}: {}", error.code, error.message));
         }
-        let open = self.dns_name_validations.iter().filter(|checked| !checked.status.is_validated());
+        let open = self.dns_name_validations.iter().flatten().filter(|checked| !checked.status.is_validated());
         let open: Vec<String> = open.map(|checked| format!("{} is {}", checked.dns_name, checked.status)).collect();
         (!open.is_empty()).then(|| open.join(", "))
     }

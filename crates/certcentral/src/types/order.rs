@@ -246,6 +246,9 @@ pub struct Contact {
     /// Telephone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub telephone: Option<String>,
+    /// Its extension.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub telephone_extension: Option<String>,
     /// E-mail address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub email: Option<String>,
