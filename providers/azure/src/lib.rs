@@ -57,9 +57,8 @@ use dcv_provider::{
     dns::Dns,
     http::{Answer, Api, Call, Refusal, Tokens, header, header::HeaderValue, segment},
     secret::Secret,
-    zone::{Change, DEFAULT_TTL, Record, Zone, ZoneEditor, ZoneList, ZoneProvider, longest_suffix},
+    zone::{Change, DEFAULT_TTL, Record, Zone, ZoneEditor, ZoneList, ZoneProvider, hosts::each, longest_suffix},
 };
-use futures_util::{StreamExt, stream};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use url::Url;
@@ -489,23 +488,6 @@ impl ZoneEditor for Editor {
         for ((name, rtype), change) in &sets {
             changes.push(self.change_set(zone, name, rtype, change));
         }
-        let mut changing = stream::iter(changes).buffer_unordered(AT_ONCE);
-        let mut worst: Option<ProviderError> = None;
-        while let Some(done) = changing.next().await {
-            let Err(mut error) = done else { continue };
-            match error.kind {
-                // These concern one set; the others are changed all the same, and all that are refused are named.
-                ErrorKind::Rejected => {
-                    if let Some(before) = worst.take_if(|worst| worst.kind == ErrorKind::Rejected) {
-                        error.subjects.splice(..0, before.subjects);
-                    }
-                    worst = Some(error);
-                }
-                ErrorKind::Conflict => worst = worst.or(Some(error)),
-                // These would be said of the others too.
-                _ => return Err(error),
-            }
-        }
-        worst.map_or(Ok(()), Err)
+        each(changes, AT_ONCE).await
     }
 }

@@ -15,12 +15,15 @@ use std::{collections::BTreeMap, net::SocketAddr};
 
 use async_trait::async_trait;
 use dcv_provider::{
-    Descriptor, ErrorKind, OptionSpec, ProofKind, ProviderError, Result, Retry,
+    Descriptor, ErrorKind, OptionSpec, ProofKind, ProviderError, Result,
     dns::Dns,
-    zone::{Change, DEFAULT_TTL, RecordData, Zone, ZoneEditor, ZoneProvider, hosts::alone, longest_suffix, unquote},
+    zone::{
+        Change, DEFAULT_TTL, RecordData, Zone, ZoneEditor, ZoneProvider,
+        hosts::{alone, each},
+        longest_suffix, unquote,
+    },
 };
 use dns_update::{DnsRecord, DnsRecordType, DnsUpdater, Error};
-use futures_util::future::join_all;
 use hosts::{Host, Writes};
 use secrecy::SecretString;
 use serde::Deserialize;
@@ -288,11 +291,11 @@ impl ZoneEditor for Editor {
         };
         let _alone = if takes_turns { alone(&format!("dns-update-{}", self.host.id), zone).await } else { None };
         let (add, remove) = (by_record_set(&change.add), by_record_set(&change.remove));
-        each(&add, at_once, |wanted| self.add(zone, wanted)).await?;
-        each(&remove, at_once, |wanted| self.remove(zone, wanted)).await?;
+        each(add.iter().map(|wanted| self.add(zone, wanted)).collect::<Vec<_>>(), at_once).await?;
+        each(remove.iter().map(|wanted| self.remove(zone, wanted)).collect::<Vec<_>>(), at_once).await?;
         if self.host.writes != Writes::Record {
-            each(&add, AT_ONCE, |wanted| self.is_there(zone, wanted)).await?;
-            each(&remove, AT_ONCE, |wanted| self.is_gone(zone, wanted)).await?;
+            each(add.iter().map(|wanted| self.is_there(zone, wanted)).collect::<Vec<_>>(), AT_ONCE).await?;
+            each(remove.iter().map(|wanted| self.is_gone(zone, wanted)).collect::<Vec<_>>(), AT_ONCE).await?;
         }
         Ok(())
     }
@@ -301,21 +304,6 @@ impl ZoneEditor for Editor {
 fn in_the_way(name: &str, target: &str) -> ProviderError {
     let message = format!("an alias of {target} is there, which is not ours");
     ProviderError::new(ErrorKind::Rejected, message).about([name])
-}
-
-/// Does something with each, so many at once. What is under way is waited for even when something fails: nothing is to be written after the error is
-/// known. Of several errors the one is told that needs a person.
-async fn each<'w, 'c, F>(all: &'w [Wanted<'c>], at_once: usize, act: impl Fn(&'w Wanted<'c>) -> F) -> Result<()>
-where
-    F: Future<Output = Result<()>>,
-{
-    for some in all.chunks(at_once) {
-        let errors = join_all(some.iter().map(&act)).await.into_iter().filter_map(Result::err);
-        if let Some(error) = errors.min_by_key(|error| error.retry != Retry::No) {
-            return Err(error);
-        }
-    }
-    Ok(())
 }
 
 /// The kind of an error. The crate has most of what hosts say as text alone.

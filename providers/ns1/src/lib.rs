@@ -26,9 +26,13 @@ use dcv_provider::{
     dns::Dns,
     http::{Answer, Api, Call, Refusal, segment},
     secret::Secret,
-    zone::{Change, DEFAULT_TTL, Record, RecordData, Zone, ZoneEditor, ZoneList, ZoneProvider, hosts::alone, unquote},
+    zone::{
+        Change, DEFAULT_TTL, Record, RecordData, Zone, ZoneEditor, ZoneList, ZoneProvider,
+        hosts::{alone, each},
+        unquote,
+    },
 };
-use futures_util::future::{join_all, try_join_all};
+use futures_util::future::try_join_all;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
@@ -365,14 +369,11 @@ impl ZoneEditor for Editor {
         }
         let open: Vec<_> =
             sets.iter().filter(|(key, (add, remove))| !holds(key.1, there.get(key), add, remove)).collect();
-        // Requests that are under way are waited for even when one fails: nothing is to be written after the error is known.
-        for some in open.chunks(AT_ONCE) {
-            let writes = some.iter().map(async |(key, (add, remove))| {
-                let written = self.write(zone, key, there.get(key), add, remove).await;
-                written.map_err(|error| error.about([key.0.as_str()]))
-            });
-            join_all(writes).await.into_iter().collect::<Result<()>>()?;
-        }
+        let writes = open.iter().map(async |(key, (add, remove))| {
+            let written = self.write(zone, key, there.get(key), add, remove).await;
+            written.map_err(|error| error.about([key.0.as_str()]))
+        });
+        each(writes.collect::<Vec<_>>(), AT_ONCE).await?;
         if open.is_empty() {
             return Ok(());
         }

@@ -3,7 +3,8 @@
 //! Where every value is a record with an id of its own, [`change_by_id`] posts what is missing and deletes what is to go: nothing
 //! is ever replaced, and what is not ours is in no request. Where only whole record sets can be written, [`change_by_set`]
 //! computes them with [`merge`](super::merge), keeps writers on one machine apart, and reads them back, so that a writer
-//! elsewhere who put an older set back is noticed and the change made again.
+//! elsewhere who put an older set back is noticed and the change made again. [`each`] makes the single changes of these
+//! and of other hosts.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,10 +13,10 @@ use std::{
 };
 
 use async_trait::async_trait;
-use futures_util::future::join_all;
+use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use super::{Change, Record, RecordData, Zone, ZoneEditor, merge, same, unquote};
-use crate::{ErrorKind, ProviderError, Result};
+use crate::{ErrorKind, ProviderError, Result, Retry};
 
 /// How many requests that concern single records are under way at once.
 const AT_ONCE: usize = 8;
@@ -49,6 +50,35 @@ pub fn absolute(zone: &Zone, name: &str) -> String {
     }
 }
 
+/// Makes changes, `at_once` of them at a time. One that is under way is waited for even when another fails, for a request that
+/// is dropped may still be carried out, and nothing is to be written after the error is known. Refusals and lost races concern
+/// one change, and the others are made all the same; any other error would be said of the others, too, so no more are begun.
+///
+/// # Errors
+/// Of several the one that most needs a person, about the names of all of its kind.
+pub async fn each<F: Future<Output = Result<()>>>(changes: impl IntoIterator<Item = F>, at_once: usize) -> Result<()> {
+    let is_of_one = |kind| matches!(kind, ErrorKind::Rejected | ErrorKind::Conflict);
+    let needs_a_person = |error: &ProviderError| (error.retry == Retry::No, !is_of_one(error.kind));
+    let mut waiting = changes.into_iter();
+    let mut under_way: FuturesUnordered<F> = waiting.by_ref().take(at_once).collect();
+    let mut worst: Option<ProviderError> = None;
+    let mut go_on = true;
+    while let Some(done) = under_way.next().await {
+        if let Err(error) = done {
+            go_on &= is_of_one(error.kind);
+            worst = Some(match worst {
+                Some(before) if before.kind == error.kind => before.about(error.subjects),
+                Some(before) if needs_a_person(&before) >= needs_a_person(&error) => before,
+                _ => error,
+            });
+        }
+        if go_on {
+            under_way.extend(waiting.next());
+        }
+    }
+    worst.map_or(Ok(()), Err)
+}
+
 /// A record at a host that gives each an id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {
@@ -80,6 +110,9 @@ impl Listed {
 #[async_trait]
 pub trait ById: ZoneEditor {
     /// The texts and aliases at these names, and possibly at others.
+    ///
+    /// # Errors
+    /// When they cannot be read.
     async fn read(&self, zone: &Zone, names: &[&str]) -> Result<Vec<Listed>>;
 
     /// Adds a record.
@@ -128,30 +161,24 @@ impl<'c> Left<'c> {
 pub async fn change_by_id<H: ById + ?Sized>(host: &H, zone: &Zone, change: &Change) -> Result<()> {
     let there = host.read(zone, &change.names()).await?;
     let left = Left::of(change, &there)?;
-    // Requests that are under way are waited for even when one fails: nothing is to be written after the error is known.
-    for some in left.add.chunks(AT_ONCE) {
-        let added = some.iter().map(|record| async move {
-            match host.add(zone, record).await {
-                // Somebody else may have added the very same a moment ago.
-                Err(error) if matches!(error.kind, ErrorKind::Conflict | ErrorKind::Rejected) => {
-                    let there = host.read(zone, &[&record.name]).await?;
-                    if there.iter().any(|listed| listed.is(record)) { Ok(()) } else { Err(about(error, &record.name)) }
-                }
-                other => other.map_err(|error| about(error, &record.name)),
+    let add = left.add.iter().map(|record| async move {
+        match host.add(zone, record).await {
+            // Somebody else may have added the very same a moment ago.
+            Err(error) if matches!(error.kind, ErrorKind::Conflict | ErrorKind::Rejected) => {
+                let there = host.read(zone, &[&record.name]).await?;
+                if there.iter().any(|listed| listed.is(record)) { Ok(()) } else { Err(about(error, &record.name)) }
             }
-        });
-        join_all(added).await.into_iter().collect::<Result<()>>()?;
-    }
-    for some in left.remove.chunks(AT_ONCE) {
-        let removed = some.iter().map(|listed| async move {
-            match host.remove(zone, listed).await {
-                Err(error) if error.kind == ErrorKind::NotServed => Ok(()),
-                other => other.map_err(|error| about(error, &listed.name)),
-            }
-        });
-        join_all(removed).await.into_iter().collect::<Result<()>>()?;
-    }
-    Ok(())
+            other => other.map_err(|error| about(error, &record.name)),
+        }
+    });
+    each(add.collect::<Vec<_>>(), AT_ONCE).await?;
+    let remove = left.remove.iter().map(|listed| async move {
+        match host.remove(zone, listed).await {
+            Err(error) if error.kind == ErrorKind::NotServed => Ok(()),
+            other => other.map_err(|error| about(error, &listed.name)),
+        }
+    });
+    each(remove.collect::<Vec<_>>(), AT_ONCE).await
 }
 
 fn about(error: ProviderError, name: &str) -> ProviderError {
@@ -182,6 +209,9 @@ pub struct Set {
 #[async_trait]
 pub trait BySet: ZoneEditor {
     /// What is in these record sets, and possibly in others.
+    ///
+    /// # Errors
+    /// When they cannot be read.
     async fn read(&self, zone: &Zone, keys: &BTreeSet<Key>) -> Result<Sets>;
 
     /// Writes these record sets, in as few requests as the host takes; an empty one is deleted.
@@ -257,6 +287,12 @@ pub async fn alone(host: &str, zone: &Zone) -> Option<File> {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        cell::{Cell, RefCell},
+        future::poll_fn,
+        task::{Context, Poll, Waker},
+    };
+
     use super::*;
 
     #[test]
@@ -270,6 +306,39 @@ mod tests {
         }
         assert_eq!((absolute(&zone, ""), relative(&zone, "example.com")), ("example.com".to_owned(), ""));
         assert_eq!(absolute(&zone, "WWW"), "www.example.com");
+    }
+
+    #[test]
+    fn what_is_under_way_is_waited_for_though_others_have_failed() {
+        let (begun, answer, waker) = (RefCell::new(Vec::new()), Cell::new(None), Cell::new(None));
+        let change = |n: usize| {
+            let (begun, answer, waker) = (&begun, &answer, &waker);
+            async move {
+                begun.borrow_mut().push(n);
+                match n {
+                    0 => Err(ProviderError::new(ErrorKind::Rejected, "no").about(["a"])),
+                    1 => {
+                        poll_fn(|context| {
+                            waker.set(Some(context.waker().clone()));
+                            answer.take().map_or(Poll::Pending, Poll::Ready)
+                        })
+                        .await
+                    }
+                    2 => Err(ProviderError::new(ErrorKind::Rejected, "no").about(["b"])),
+                    3 => Err(ProviderError::new(ErrorKind::Unavailable, "down")),
+                    _ => Ok(()),
+                }
+            }
+        };
+        let mut changes = Box::pin(each((0..9).map(change), 2));
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(changes.as_mut().poll(&mut context).is_pending(), "the second may still be carried out");
+        assert_eq!(*begun.borrow(), [0, 1, 2, 3], "a refusal does not keep others back, a host that is down does");
+        answer.set(Some(Ok(())));
+        waker.take().map(Waker::wake).expect("it is waited for");
+        let Poll::Ready(Err(error)) = changes.as_mut().poll(&mut context) else { panic!("all is answered") };
+        assert_eq!((error.kind, error.to_string().as_str()), (ErrorKind::Rejected, "no (a, b)"));
+        assert_eq!(begun.borrow().len(), 4, "no more are begun");
     }
 
     #[test]
