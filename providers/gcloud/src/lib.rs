@@ -264,14 +264,11 @@ impl Editor {
         for _ in 0..most {
             let page = Some(("pageToken", token.as_str())).filter(|(_, token)| !token.is_empty());
             let query: Vec<(&str, &str)> = query.iter().copied().chain(page).collect();
-            let mut body: Value = self.ask(|api| api.get(path).query(query.iter().copied())).await?.json()?;
+            let answer = self.ask(|api| api.get(path).query(query.iter().copied())).await?;
+            let mut body: Value = answer.json()?;
             // A list without items has no field for them.
             let page: Vec<T> = match body.get_mut(items).map(Value::take) {
-                Some(page) => serde_json::from_value(page).map_err(|e| {
-                    let message =
-                        format!("{}: GET {path}: the answer is not understood: {e}; check base_url", self.place());
-                    ProviderError::new(ErrorKind::Unavailable, message)
-                })?,
+                Some(page) => serde_json::from_value(page).map_err(|e| answer.not_understood(&e))?,
                 None => Vec::new(),
             };
             all.extend(page);
