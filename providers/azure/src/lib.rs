@@ -57,7 +57,10 @@ use dcv_provider::{
     dns::Dns,
     http::{Answer, Api, Call, Refusal, Tokens, header, header::HeaderValue, segment},
     secret::Secret,
-    zone::{Change, DEFAULT_TTL, Record, Zone, ZoneEditor, ZoneList, ZoneProvider, hosts::each, longest_suffix},
+    zone::{
+        Change, DEFAULT_TTL, Record, Zone, ZoneEditor, ZoneList, ZoneProvider,
+        hosts::{bare, each, relative_or_at},
+    },
 };
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -227,6 +230,7 @@ pub async fn from_config_in(environment: Environment<'_>, given: Config, dns: Op
         given.identity_url.as_deref().unwrap_or(IDENTITY_URL),
     )?;
     let fixed = given.zones.iter().map(|(name, id)| fixed_zone(name, id)).collect::<Result<Vec<_>>>()?;
+    let listed = ZoneList::of(fixed);
     let subscription = given.subscription_id.or_else(|| environment("AZURE_SUBSCRIPTION_ID"));
     let list = match subscription {
         Some(id) => {
@@ -234,7 +238,7 @@ pub async fn from_config_in(environment: Environment<'_>, given: Config, dns: Op
             let group = group.unwrap_or_default();
             format!("/subscriptions/{}{group}/providers/Microsoft.Network/dnsZones", segment(&id))
         }
-        None if !fixed.is_empty() => String::new(),
+        None if listed.is_fixed() => String::new(),
         None => {
             let message = "subscription_id: it is missing and AZURE_SUBSCRIPTION_ID is not set; give it, or `zones`";
             return Err(config(message.to_owned()));
@@ -246,15 +250,14 @@ pub async fn from_config_in(environment: Environment<'_>, given: Config, dns: Op
         base,
         tokens: Tokens::new(login),
         list,
-        fixed,
         ttl: given.ttl.unwrap_or(DEFAULT_TTL),
-        listed: ZoneList::default(),
+        listed,
     };
     Ok(ZoneProvider::new(editor, dns))
 }
 
 fn fixed_zone(name: &str, id: &str) -> Result<Zone> {
-    let apex = name.trim_end_matches('.').to_ascii_lowercase();
+    let apex = bare(name);
     let parts: Vec<&str> = id.trim_matches('/').split('/').collect();
     let is_zone = |at: usize, part: &str| parts.get(at).is_some_and(|p| p.eq_ignore_ascii_case(part));
     if parts.len() != 8 || !is_zone(0, "subscriptions") || !is_zone(6, "dnszones") {
@@ -274,9 +277,8 @@ pub struct Editor {
     tokens: Tokens<Login>,
     /// The path of the list of zones.
     list: String,
-    /// Zones of the configuration; without any, those of the list.
-    fixed: Vec<Zone>,
     ttl: u32,
+    /// The zones of the configuration; without any, those of the list.
     listed: ZoneList,
 }
 
@@ -340,9 +342,7 @@ impl Editor {
             let answer = self.ask(|api| api.get(&path).query(query.iter().map(|(k, v)| (k, v)))).await?;
             let page: Page = answer.json()?;
             let public = page.value.into_iter().filter(|zone| !zone.is_private());
-            zones.extend(
-                public.map(|zone| Zone { apex: zone.name.trim_end_matches('.').to_ascii_lowercase(), id: zone.id }),
-            );
+            zones.extend(public.map(|zone| Zone { apex: bare(&zone.name), id: zone.id }));
             match page.next.filter(|next| !next.is_empty()) {
                 Some(next) => (path, query) = self.next_page(&next)?,
                 None => return Ok(zones),
@@ -439,8 +439,10 @@ impl Editor {
 
 /// The resource of a record set; the zone's own is `@`.
 fn set_path(zone: &Zone, name: &str, rtype: &str) -> String {
-    let relative = name.strip_suffix(&zone.apex).map_or(name, |rest| rest.trim_end_matches('.'));
-    let relative = if relative.is_empty() { "@".to_owned() } else { segment(relative) };
+    let relative = match relative_or_at(zone, name) {
+        "@" => "@".to_owned(),
+        name => segment(name),
+    };
     format!("{}/{rtype}/{relative}", zone.id)
 }
 
@@ -455,9 +457,6 @@ impl ZoneEditor for Editor {
     }
 
     async fn find_zone(&self, name: &str) -> Result<Option<Zone>> {
-        if !self.fixed.is_empty() {
-            return Ok(longest_suffix(&self.fixed, name).cloned());
-        }
         let found = self.listed.around(name, self.zones()).await?;
         if let [zone, _, ..] = &found[..] {
             let message = format!("there are {} public zones {}; say in `zones` which one", found.len(), zone.apex);
@@ -469,7 +468,7 @@ impl ZoneEditor for Editor {
     async fn check(&self, zone: &Zone, records: &[Record]) -> Result<()> {
         match self.ask(|api| api.get(&zone.id)).await {
             // A role on single record sets need not cover the zone.
-            Err(refusal) if refusal.is(403) && !self.fixed.is_empty() => {}
+            Err(refusal) if refusal.is(403) && self.listed.is_fixed() => {}
             other => drop(other?),
         }
         let firsts: BTreeMap<&str, &Record> =

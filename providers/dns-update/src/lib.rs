@@ -19,7 +19,7 @@ use dcv_provider::{
     dns::Dns,
     zone::{
         Change, DEFAULT_TTL, RecordData, Zone, ZoneEditor, ZoneProvider,
-        hosts::{alone, each},
+        hosts::{alias_in_the_way, alone, bare, each, put_back},
         longest_suffix, unquote,
     },
 };
@@ -126,8 +126,8 @@ pub async fn from_config(config: Config) -> Result<DnsUpdate> {
         Some(resolvers) => Some(Dns::new(resolvers)),
         None => Dns::system().ok(),
     };
-    let apex = |zone: &String| zone.trim_end_matches('.').to_ascii_lowercase();
-    let zones: Vec<Zone> = config.zones.iter().map(apex).map(|apex| Zone { id: apex.clone(), apex }).collect();
+    let zones: Vec<Zone> =
+        config.zones.iter().map(|zone| bare(zone)).map(|apex| Zone { id: apex.clone(), apex }).collect();
     if zones.is_empty() {
         return wrong("zones: none are given; give the zones at the host".to_owned());
     }
@@ -212,7 +212,7 @@ impl Editor {
             }
             // Many servers would replace it.
             if let Some(target) = alias(&there) {
-                return Err(in_the_way(name, target));
+                return Err(alias_in_the_way(target, name));
             }
         }
         let records = data.iter().map(|data| record(data)).collect();
@@ -238,7 +238,7 @@ impl Editor {
             return Ok(());
         }
         if self.host.writes != Writes::Update {
-            return Err(self.put_back(name));
+            return Err(put_back(self.host.title, name));
         }
         let other = self.list(zone, name, DnsRecordType::CNAME).await?;
         Err(alias(&other).map_or_else(
@@ -246,7 +246,7 @@ impl Editor {
                 let message = "the server has left it out: something else is at the name, beside which it cannot be";
                 ProviderError::new(ErrorKind::Rejected, message).about([*name])
             },
-            |target| in_the_way(name, target),
+            |target| alias_in_the_way(target, name),
         ))
     }
 
@@ -254,12 +254,7 @@ impl Editor {
     async fn is_gone(&self, zone: &Zone, wanted: &Wanted<'_>) -> Result<()> {
         let there = self.list(zone, wanted.name, wanted.rtype).await?;
         let gone = !wanted.data.iter().any(|data| shows(&there, data));
-        if gone { Ok(()) } else { Err(self.put_back(wanted.name)) }
-    }
-
-    fn put_back(&self, name: &str) -> ProviderError {
-        let message = format!("{}: another writer has put the record set back", self.host.title);
-        ProviderError::new(ErrorKind::Conflict, message).about([name])
+        if gone { Ok(()) } else { Err(put_back(self.host.title, wanted.name)) }
     }
 }
 
@@ -299,11 +294,6 @@ impl ZoneEditor for Editor {
         }
         Ok(())
     }
-}
-
-fn in_the_way(name: &str, target: &str) -> ProviderError {
-    let message = format!("an alias of {target} is there, which is not ours");
-    ProviderError::new(ErrorKind::Rejected, message).about([name])
 }
 
 /// The kind of an error. The crate has most of what hosts say as text alone.

@@ -28,7 +28,7 @@ use dcv_provider::{
     secret::Secret,
     zone::{
         Change, DEFAULT_TTL, Record, RecordData, Zone, ZoneEditor, ZoneList, ZoneProvider,
-        hosts::{alone, each},
+        hosts::{alias_in_the_way, alone, each, put_back},
         unquote,
     },
 };
@@ -363,8 +363,7 @@ impl ZoneEditor for Editor {
         for (key, (add, _)) in sets.iter().filter(|(key, (add, _))| key.1 == "CNAME" && !add.is_empty()) {
             let mut aliases = there.get(key).into_iter().flat_map(|set| &set.says);
             if let Some(foreign) = aliases.find(|said| !add.iter().any(|target| same(key.1, said, target))) {
-                let message = format!("an alias of {foreign} is there, which is not ours");
-                return Err(ProviderError::new(ErrorKind::Rejected, message).about([key.0.as_str()]));
+                return Err(alias_in_the_way(foreign, &key.0));
             }
         }
         let open: Vec<_> =
@@ -379,10 +378,8 @@ impl ZoneEditor for Editor {
         }
         // Whoever read before this write and writes after it puts the old set back.
         let now = self.read(zone, open.iter().map(|(key, _)| *key).collect()).await?;
-        if open.iter().all(|(key, (add, remove))| holds(key.1, now.get(key), add, remove)) {
-            return Ok(());
-        }
-        Err(ProviderError::new(ErrorKind::Conflict, "another writer put older record sets back"))
+        let lost = open.iter().find(|(key, (add, remove))| !holds(key.1, now.get(key), add, remove));
+        lost.map_or(Ok(()), |(key, _)| Err(put_back(&self.place(), &key.0)))
     }
 }
 

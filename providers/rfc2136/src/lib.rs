@@ -27,7 +27,11 @@ use dcv_provider::{
     Descriptor, ErrorKind, OptionSpec, ProofKind, ProviderError, Result,
     dns::{Answer, Dns, DnsError, Recursion, exchange, exchange_tcp, is_within, to_name},
     secret::Secret,
-    zone::{Change, DEFAULT_TTL, Record as ZoneRecord, RecordData, Zone, ZoneEditor, ZoneProvider, longest_suffix},
+    zone::{
+        Change, DEFAULT_TTL, Record as ZoneRecord, RecordData, Zone, ZoneEditor, ZoneProvider,
+        hosts::{alias_in_the_way, bare},
+        longest_suffix,
+    },
 };
 use futures_util::{
     future::try_join_all,
@@ -224,7 +228,7 @@ impl Builder {
         }
         let signer = self.tsig.map(|(name, algorithm, secret)| signer(&name, &algorithm, &secret)).transpose()?;
         let zones = self.zones.iter().map(|zone| {
-            let apex = zone.trim_end_matches('.').to_ascii_lowercase();
+            let apex = bare(zone);
             to_name(&apex).map_err(|e| config(format!("zones: {e}")))?;
             Ok(Zone { id: apex.clone(), apex })
         });
@@ -406,8 +410,9 @@ impl Editor {
         match (&record.data, answer.alias()) {
             (RecordData::Cname(target), Some(there)) if there.eq_ignore_ascii_case(target) => Ok(false),
             (data, Some(there)) => {
-                let rtype = data.rtype();
-                rejected(format!("an alias of {there} is there, which is not ours, and no {rtype} can stand beside it"))
+                let mut error = alias_in_the_way(&there, &record.name);
+                error.message = format!("{}, and no {} can stand beside it", error.message, data.rtype());
+                Err(error)
             }
             (RecordData::Cname(_), None) if !answer.is_empty() => {
                 rejected(format!("there is other data in zone {}, and a CNAME cannot stand beside it", zone.apex))

@@ -3,8 +3,8 @@
 //! Where every value is a record with an id of its own, [`change_by_id`] posts what is missing and deletes what is to go: nothing
 //! is ever replaced, and what is not ours is in no request. Where only whole record sets can be written, [`change_by_set`]
 //! computes them with [`merge`](super::merge), keeps writers on one machine apart, and reads them back, so that a writer
-//! elsewhere who put an older set back is noticed and the change made again. [`each`] makes the single changes of these
-//! and of other hosts.
+//! elsewhere who put an older set back is noticed and the change made again. What other hosts share with these is here, too: how
+//! names are written, what is said of an alias in the way, and [`each`].
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -48,6 +48,12 @@ pub fn absolute(zone: &Zone, name: &str) -> String {
     } else {
         format!("{name}.{}", zone.apex)
     }
+}
+
+/// A name as we have it: lower case, no final dot.
+#[must_use]
+pub fn bare(name: &str) -> String {
+    name.trim_end_matches('.').to_ascii_lowercase()
 }
 
 /// Makes changes, `at_once` of them at a time. One that is under way is waited for even when another fails, for a request that
@@ -146,8 +152,9 @@ impl<'c> Left<'c> {
         let add: Vec<&Record> =
             change.add.iter().filter(|record| !there.iter().any(|listed| listed.is(record))).collect();
         for record in &add {
-            let alias = there.iter().find(|listed| listed.rtype == "CNAME" && listed.name == record.name);
-            refuse_alias(alias.map(|listed| listed.data.as_str()), &record.name)?;
+            if let Some(alias) = there.iter().find(|listed| listed.rtype == "CNAME" && listed.name == record.name) {
+                return Err(alias_in_the_way(&alias.data, &record.name));
+            }
         }
         let is_to_go = |listed: &&Listed| change.remove.iter().any(|record| listed.is(record));
         Ok(Self { add, remove: there.iter().filter(is_to_go).collect() })
@@ -185,10 +192,19 @@ fn about(error: ProviderError, name: &str) -> ProviderError {
     if error.subjects.is_empty() { error.about([name]) } else { error }
 }
 
-fn refuse_alias(target: Option<&str>, name: &str) -> Result<()> {
-    let Some(target) = target else { return Ok(()) };
+/// The refusal where an alias that is not ours has the name: it has one target, and nothing beside it.
+#[must_use]
+pub fn alias_in_the_way(target: &str, name: &str) -> ProviderError {
     let message = format!("an alias of {} is there, which is not ours", target.trim_end_matches('.'));
-    Err(ProviderError::new(ErrorKind::Rejected, message).about([name]))
+    ProviderError::new(ErrorKind::Rejected, message).about([name])
+}
+
+/// The lost race that shows when what was written at `place` is read again: whoever read before us and wrote after us puts an older
+/// record set back.
+#[must_use]
+pub fn put_back(place: &str, name: &str) -> ProviderError {
+    let message = format!("{place}: another writer has put the record set back");
+    ProviderError::new(ErrorKind::Conflict, message).about([name])
 }
 
 /// Owner name (absolute, lower case, no final dot) and type of a record set.
@@ -241,10 +257,9 @@ pub async fn change_by_set<H: BySet + ?Sized>(host: &H, zone: &Zone, change: &Ch
         if after == before.values {
             continue;
         }
-        // An alias has one target.
         let foreign = there.get(&(key.0.clone(), "CNAME")).and_then(|set| set.values.first());
-        if !add.is_empty() {
-            refuse_alias(foreign.map(String::as_str), &key.0)?;
+        if let Some(target) = foreign.filter(|_| !add.is_empty()) {
+            return Err(alias_in_the_way(target, &key.0));
         }
         sets.insert(key.clone(), Set { values: after, ttl: before.ttl });
     }
@@ -257,8 +272,7 @@ pub async fn change_by_set<H: BySet + ?Sized>(host: &H, zone: &Zone, change: &Ch
         |key: &Key, value: &String| there.get(key).is_some_and(|set| set.values.iter().any(|one| same(one, value)));
     for (key, (add, remove)) in wanted.iter().filter(|(key, _)| sets.contains_key(*key)) {
         if !add.iter().all(|value| holds(key, value)) || remove.iter().any(|value| holds(key, value)) {
-            let message = format!("{}: another writer has put the record set back", host.place());
-            return Err(ProviderError::new(ErrorKind::Conflict, message).about([key.0.as_str()]));
+            return Err(put_back(&host.place(), &key.0));
         }
     }
     Ok(())
@@ -293,7 +307,9 @@ mod tests {
         task::{Context, Poll, Waker},
     };
 
-    use super::*;
+    use futures_util::FutureExt;
+
+    use super::{super::ZoneList, *};
 
     #[test]
     fn names_go_both_ways() {
@@ -339,6 +355,20 @@ mod tests {
         let Poll::Ready(Err(error)) = changes.as_mut().poll(&mut context) else { panic!("all is answered") };
         assert_eq!((error.kind, error.to_string().as_str()), (ErrorKind::Rejected, "no (a, b)"));
         assert_eq!(begun.borrow().len(), 4, "no more are begun");
+    }
+
+    #[test]
+    fn zones_of_a_configuration_are_not_asked_for() {
+        let zone = |name: &str| Zone { apex: bare(name), id: String::new() };
+        let fixed = ZoneList::of([zone("Example.COM."), zone("sub.example.com")]);
+        let found = |name| {
+            let ask = async { panic!("nobody is to be asked") };
+            fixed.around(name, ask).now_or_never().expect("no waiting").expect("no error")
+        };
+        assert_eq!(found("_dnsauth.www.example.com"), [zone("example.com")]);
+        assert_eq!(found("a.sub.example.com"), [zone("sub.example.com")]);
+        assert_eq!(found("example.org"), []);
+        assert!(fixed.is_fixed() && !ZoneList::default().is_fixed());
     }
 
     #[test]
