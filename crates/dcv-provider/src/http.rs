@@ -17,7 +17,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use crate::{ErrorKind, ProviderError, Result, secret::Secret};
+use crate::{ErrorKind, ProviderError, Result, secret::Secret, zone::hosts::checked_ttl};
 
 pub use reqwest::header;
 pub(crate) use said::words;
@@ -253,19 +253,6 @@ impl TokenConfig {
         let api = Api::new(self.base_url.as_deref().unwrap_or(base_url))?.bearer("token", &token)?;
         Ok((api, ttl))
     }
-}
-
-/// A TTL that `vendor` takes: the one that is given, or else the usual one.
-///
-/// # Errors
-/// [`ErrorKind::Config`] naming `ttl` when it is less than the least.
-pub fn checked_ttl(ttl: Option<u32>, vendor: &str, usual: u32, least: u32) -> Result<u32> {
-    let ttl = ttl.unwrap_or(usual);
-    if ttl < least {
-        let message = format!("ttl: {ttl} is less than {vendor} has; give {least} or more");
-        return Err(ProviderError::new(ErrorKind::Config, message));
-    }
-    Ok(ttl)
 }
 
 /// A string as one segment of a path.

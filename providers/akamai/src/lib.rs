@@ -26,7 +26,7 @@ use dcv_provider::{
     secret::Secret,
     zone::{
         Change, DEFAULT_TTL, Record, RecordSets, Zone, ZoneEditor, ZoneList, ZoneProvider,
-        hosts::{alias_in_the_way, alone, bare, put_back},
+        hosts::{alias_in_the_way, alone, bare, checked_ttl, put_back},
         merge, unquote,
     },
 };
@@ -141,6 +141,7 @@ pub type Akamai = ZoneProvider<Editor>;
 /// # Errors
 /// [`ErrorKind::Config`] naming the field.
 pub async fn from_config(config: Config, dns: Option<Dns>) -> Result<Akamai> {
+    let ttl = checked_ttl(config.ttl, "Akamai", DEFAULT_TTL, 1)?;
     let (host, credentials) = config.credentials().await?;
     let base = config.base_url.unwrap_or_else(|| {
         let host = host.trim_start_matches("https://").trim_end_matches('/');
@@ -150,7 +151,6 @@ pub async fn from_config(config: Config, dns: Option<Dns>) -> Result<Akamai> {
         .hiding(&credentials.client_token)
         .hiding(&credentials.client_secret)
         .hiding(&credentials.access_token);
-    let ttl = config.ttl.unwrap_or(DEFAULT_TTL);
     Ok(ZoneProvider::new(Editor { api, credentials, ttl, listed: ZoneList::default() }, dns))
 }
 

@@ -59,7 +59,7 @@ use dcv_provider::{
     secret::Secret,
     zone::{
         Change, DEFAULT_TTL, Record, Zone, ZoneEditor, ZoneList, ZoneProvider,
-        hosts::{bare, each, relative_or_at},
+        hosts::{bare, checked_ttl, each, relative_or_at},
     },
 };
 use serde::Deserialize;
@@ -211,6 +211,7 @@ pub async fn from_config(config: Config, dns: Option<Dns>) -> Result<Azure> {
 /// # Errors
 /// Those of [`from_config`].
 pub async fn from_config_in(environment: Environment<'_>, given: Config, dns: Option<Dns>) -> Result<Azure> {
+    let ttl = checked_ttl(given.ttl, "Azure", DEFAULT_TTL, 1)?;
     let secret = match &given.client_secret {
         Some(secret) => Some(secret.read("client_secret").await?),
         None => None,
@@ -245,14 +246,7 @@ pub async fn from_config_in(environment: Environment<'_>, given: Config, dns: Op
         }
     };
     let base = Url::parse(base_url).map_err(|e| config(format!("base_url: `{base_url}` is not a URL: {e}")))?;
-    let editor = Editor {
-        api: Api::new(base_url)?,
-        base,
-        tokens: Tokens::new(login),
-        list,
-        ttl: given.ttl.unwrap_or(DEFAULT_TTL),
-        listed,
-    };
+    let editor = Editor { api: Api::new(base_url)?, base, tokens: Tokens::new(login), list, ttl, listed };
     Ok(ZoneProvider::new(editor, dns))
 }
 

@@ -14,7 +14,7 @@
 //! Version 0.14 loses `Retry-After`, does not know the batch endpoint, cannot read a list that holds a CAA record (which the
 //! zones of a CA's customers often do), and brings a second reqwest. Six calls of our own do more.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::{collections::BTreeMap, ops::RangeInclusive, time::Instant};
 
 use async_trait::async_trait;
 use dcv_provider::{
@@ -74,6 +74,9 @@ token = { file = "/etc/dcv/cloudflare.token" }
 /// The API.
 pub const BASE_URL: &str = "https://api.cloudflare.com/client/v4";
 
+/// The TTLs there are, 30 to 59 on some plans only; and the one that leaves it to Cloudflare.
+const TTLS: RangeInclusive<u32> = 30..=86400;
+const AUTOMATIC: u32 = 1;
 /// What a batch may hold on every plan.
 const MOST_CHANGES: usize = 200;
 /// Up to this many names are asked for one by one; beyond that all records of the type are read.
@@ -110,11 +113,16 @@ pub type Cloudflare = ZoneProvider<Editor>;
 /// # Errors
 /// [`ErrorKind::Config`] naming the field.
 pub async fn from_config(config: Config, dns: Option<Dns>) -> Result<Cloudflare> {
+    let ttl = config.ttl.unwrap_or(DEFAULT_TTL);
+    if ttl != AUTOMATIC && !TTLS.contains(&ttl) {
+        let (least, most) = (TTLS.start(), TTLS.end());
+        let message =
+            format!("ttl: Cloudflare does not have {ttl}; give {least} to {most}, or {AUTOMATIC} for automatic");
+        return Err(ProviderError::new(ErrorKind::Config, message));
+    }
     let token = config.token.read("token").await?;
     let mut editor = Editor::new(config.base_url.as_deref().unwrap_or(BASE_URL), token)?.with_zones(config.zones);
-    if let Some(ttl) = config.ttl {
-        editor.ttl = ttl;
-    }
+    editor.ttl = ttl;
     Ok(ZoneProvider::new(editor, dns))
 }
 

@@ -27,7 +27,7 @@ use dcv_provider::{
     secret::Secret,
     zone::{
         Change, Record, Zone, ZoneEditor, ZoneList, ZoneProvider,
-        hosts::{BySet, Key, Set, Sets, absolute, bare, change_by_set, relative},
+        hosts::{BySet, Key, Set, Sets, absolute, bare, change_by_set, checked_ttl, relative},
     },
 };
 use serde::{Deserialize, de::DeserializeOwned};
@@ -96,6 +96,8 @@ pub type Desec = ZoneProvider<Editor>;
 /// # Errors
 /// [`ErrorKind::Config`] naming the field.
 pub async fn from_config(config: Config, dns: Option<Dns>) -> Result<Desec> {
+    // Less than a domain's least is raised to that.
+    let ttl = checked_ttl(config.ttl, "deSEC", 0, 0)?;
     let token = config.token.read("token").await?;
     let api = Api::new(config.base_url.as_deref().unwrap_or(BASE_URL))?.credential(
         "token",
@@ -104,12 +106,7 @@ pub async fn from_config(config: Config, dns: Option<Dns>) -> Result<Desec> {
         &token,
     )?;
     let fixed = config.zones.iter().map(|zone| bare(zone)).map(|apex| Zone { id: apex.clone(), apex });
-    let editor = Editor {
-        api,
-        ttl: config.ttl.unwrap_or_default(),
-        listed: ZoneList::of(fixed),
-        least_ttls: std::sync::Mutex::default(),
-    };
+    let editor = Editor { api, ttl, listed: ZoneList::of(fixed), least_ttls: std::sync::Mutex::default() };
     Ok(ZoneProvider::new(editor, dns))
 }
 

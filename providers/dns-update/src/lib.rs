@@ -19,7 +19,7 @@ use dcv_provider::{
     dns::Dns,
     zone::{
         Change, DEFAULT_TTL, RecordData, Zone, ZoneEditor, ZoneProvider,
-        hosts::{alias_in_the_way, alone, bare, each, put_back},
+        hosts::{alias_in_the_way, alone, bare, checked_ttl, each, put_back},
         longest_suffix, unquote,
     },
 };
@@ -131,7 +131,7 @@ pub async fn from_config(config: Config) -> Result<DnsUpdate> {
     if zones.is_empty() {
         return wrong("zones: none are given; give the zones at the host".to_owned());
     }
-    let ttl = config.ttl.unwrap_or(DEFAULT_TTL);
+    let ttl = checked_ttl(config.ttl, host.title, DEFAULT_TTL, 1)?;
     Ok(ZoneProvider::new(Editor { host, updater, secrets, zones, ttl }, dns))
 }
 

@@ -16,11 +16,11 @@ use async_trait::async_trait;
 use dcv_provider::{
     Descriptor, ErrorKind, OptionSpec, ProofKind, ProviderError, Result,
     dns::Dns,
-    http::{Api, Refusal, checked_ttl, segment},
+    http::{Api, Refusal, segment},
     secret::Secret,
     zone::{
         Change, Record, Zone, ZoneEditor, ZoneList, ZoneProvider,
-        hosts::{BySet, Key, Set, Sets, absolute, change_by_set, each, relative_or_at},
+        hosts::{BySet, Key, Set, Sets, absolute, change_by_set, checked_ttl, each, relative_or_at},
     },
 };
 use futures_util::future::try_join_all;

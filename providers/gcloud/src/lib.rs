@@ -45,7 +45,7 @@ use dcv_provider::{
     secret::Secret,
     zone::{
         Change, DEFAULT_TTL, Record, RecordSets, Zone, ZoneEditor, ZoneList, ZoneProvider,
-        hosts::{alias_in_the_way, bare},
+        hosts::{alias_in_the_way, bare, checked_ttl},
         merge,
     },
 };
@@ -152,6 +152,7 @@ pub async fn from_config(config: Config, dns: Option<Dns>) -> Result<Gcloud> {
 /// # Errors
 /// Those of [`from_config`].
 pub async fn from_config_in(environment: Environment<'_>, given: Config, dns: Option<Dns>) -> Result<Gcloud> {
+    let ttl = checked_ttl(given.ttl, "Google", DEFAULT_TTL, 1)?;
     let found = Found::search(given.credentials.as_ref(), environment).await?;
     let mut api = Api::new(given.base_url.as_deref().unwrap_or(BASE_URL))?;
     if let Some(payer) = &found.quota_project {
@@ -164,7 +165,7 @@ pub async fn from_config_in(environment: Environment<'_>, given: Config, dns: Op
         api,
         tokens: Tokens::new(Exchange::new(found)),
         project: OnceCell::new_with(project),
-        ttl: given.ttl.unwrap_or(DEFAULT_TTL),
+        ttl,
         listed: ZoneList::of(given.zones.iter().map(|(name, id)| zone_of(name, id))),
     };
     Ok(ZoneProvider::new(editor, dns))

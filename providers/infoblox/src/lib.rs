@@ -27,7 +27,7 @@ use dcv_provider::{
     secret::Secret,
     zone::{
         Change, DEFAULT_TTL, Record, RecordData, Zone, ZoneEditor, ZoneList, ZoneProvider,
-        hosts::{Left, Listed, bare},
+        hosts::{Left, Listed, bare, checked_ttl},
         quote,
     },
 };
@@ -113,6 +113,7 @@ pub type Infoblox = ZoneProvider<Editor>;
 /// # Errors
 /// [`ErrorKind::Config`] naming the field.
 pub async fn from_config(config: Config, dns: Option<Dns>) -> Result<Infoblox> {
+    let ttl = checked_ttl(config.ttl, "Infoblox", DEFAULT_TTL, 0)?;
     if config.username.contains(':') {
         let message = "username: it has a colon, which HTTP basic authentication cannot have (RFC 7617)";
         return Err(ProviderError::new(ErrorKind::Config, message));
@@ -124,7 +125,7 @@ pub async fn from_config(config: Config, dns: Option<Dns>) -> Result<Infoblox> {
         wapi,
         view: config.view.clone().or_else(default),
         network_view: config.network_view.clone(),
-        ttl: config.ttl.unwrap_or(DEFAULT_TTL),
+        ttl,
         listed: ZoneList::default(),
     };
     Ok(ZoneProvider::new(editor, dns))

@@ -28,7 +28,7 @@ use dcv_provider::{
     secret::Secret,
     zone::{
         Change, DEFAULT_TTL, Record, RecordData, Zone, ZoneEditor, ZoneList, ZoneProvider,
-        hosts::{alias_in_the_way, alone, each, put_back},
+        hosts::{alias_in_the_way, alone, checked_ttl, each, put_back},
         unquote,
     },
 };
@@ -95,10 +95,7 @@ pub type Ns1 = ZoneProvider<Editor>;
 /// # Errors
 /// [`ErrorKind::Config`] naming the field.
 pub async fn from_config(config: Config, dns: Option<Dns>) -> Result<Ns1> {
-    let ttl = config.ttl.unwrap_or(DEFAULT_TTL);
-    if ttl == 0 {
-        return Err(ProviderError::new(ErrorKind::Config, "ttl: 0 is no TTL; give 1 or more"));
-    }
+    let ttl = checked_ttl(config.ttl, "NS1", DEFAULT_TTL, 1)?;
     let key = config.key.read("key").await?;
     let api = Api::new(config.base_url.as_deref().unwrap_or(BASE_URL))?.credential("key", "x-nsone-key", "", &key)?;
     Ok(ZoneProvider::new(Editor { api, ttl, listed: ZoneList::default(), pause: AtomicU64::new(0) }, dns))

@@ -22,7 +22,7 @@ use dcv_provider::{
     secret::Secret,
     zone::{
         Change, DEFAULT_TTL, Record, Zone, ZoneEditor, ZoneList, ZoneProvider,
-        hosts::{alias_in_the_way, alone, bare, put_back},
+        hosts::{alias_in_the_way, alone, bare, checked_ttl, put_back},
         merge, unquote,
     },
 };
@@ -103,14 +103,13 @@ pub type PowerDns = ZoneProvider<Editor>;
 /// # Errors
 /// [`ErrorKind::Config`] naming the field.
 pub async fn from_config(config: Config, dns: Option<Dns>) -> Result<PowerDns> {
+    let ttl = checked_ttl(config.ttl, "PowerDNS", DEFAULT_TTL, 0)?;
     let key = config.api_key.read("api_key").await?;
     let mut editor = Editor::of(Api::trusting("url", base(&config.url), config.ca_file.as_deref()).await?, &key)?;
     if let Some(id) = config.server_id {
         editor.server_id = id;
     }
-    if let Some(ttl) = config.ttl {
-        editor.ttl = ttl;
-    }
+    editor.ttl = ttl;
     editor.listed = ZoneList::of(config.zones.iter().map(|zone| zone_of(zone)));
     Ok(ZoneProvider::new(editor, dns))
 }

@@ -58,7 +58,7 @@ use dcv_provider::{
     secret::Secret,
     zone::{
         Change, DEFAULT_TTL, Record, RecordData, RecordSets, Zone, ZoneEditor, ZoneList, ZoneProvider,
-        hosts::{alias_in_the_way, bare},
+        hosts::{alias_in_the_way, bare, checked_ttl},
         merge,
     },
 };
@@ -137,6 +137,7 @@ pub type Route53 = ZoneProvider<Editor>;
 /// # Errors
 /// [`ErrorKind::Config`] naming the field.
 pub async fn from_config(config: Config, dns: Option<Dns>) -> Result<Route53> {
+    let ttl = checked_ttl(config.ttl, "Route 53", DEFAULT_TTL, 0)?;
     let from = match (config.access_key_id, &config.secret_access_key, config.profile) {
         (None, None, None) => CredentialsFrom::Chain,
         (None, None, Some(profile)) => CredentialsFrom::Profile(profile),
@@ -147,9 +148,7 @@ pub async fn from_config(config: Config, dns: Option<Dns>) -> Result<Route53> {
         }
     };
     let mut editor = Editor::new(from, config.endpoint.as_deref()).await.with_zones(config.zones);
-    if let Some(ttl) = config.ttl {
-        editor.ttl = ttl;
-    }
+    editor.ttl = ttl;
     Ok(ZoneProvider::new(editor, dns))
 }
 

@@ -4,7 +4,7 @@
 //! is ever replaced, and what is not ours is in no request. Where only whole record sets can be written, [`change_by_set`]
 //! computes them with [`merge`](super::merge), keeps writers on one machine apart, and reads them back, so that a writer
 //! elsewhere who put an older set back is noticed and the change made again. What other hosts share with these is here, too: how
-//! names are written, what is said of an alias in the way, and [`each`].
+//! names are written, which TTLs there are, what is said of an alias in the way, and [`each`].
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,6 +23,8 @@ const AT_ONCE: usize = 8;
 /// How long others on this machine may keep a zone to themselves, and how often that is looked at.
 const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 const LOCK_PAUSE: Duration = Duration::from_millis(5);
+/// The longest TTL (RFC 2181 section 8).
+const MOST_TTL: u32 = 0x7fff_ffff;
 
 /// A name as hosts have it that speak of names relative to their zone; the zone itself is empty.
 #[must_use]
@@ -54,6 +56,22 @@ pub fn absolute(zone: &Zone, name: &str) -> String {
 #[must_use]
 pub fn bare(name: &str) -> String {
     name.trim_end_matches('.').to_ascii_lowercase()
+}
+
+/// A TTL that `vendor` takes: the one that is given, or else the usual one.
+///
+/// # Errors
+/// [`ErrorKind::Config`] naming `ttl` when it is less than the least, or more than DNS has.
+pub fn checked_ttl(ttl: Option<u32>, vendor: &str, usual: u32, least: u32) -> Result<u32> {
+    let ttl = ttl.unwrap_or(usual);
+    let message = if ttl < least {
+        format!("ttl: {ttl} is less than {vendor} has; give {least} or more")
+    } else if ttl > MOST_TTL {
+        format!("ttl: {ttl} is more than DNS has; give {MOST_TTL} or less")
+    } else {
+        return Ok(ttl);
+    };
+    Err(ProviderError::new(ErrorKind::Config, message))
 }
 
 /// Makes changes, `at_once` of them at a time. One that is under way is waited for even when another fails, for a request that
@@ -322,6 +340,15 @@ mod tests {
         }
         assert_eq!((absolute(&zone, ""), relative(&zone, "example.com")), ("example.com".to_owned(), ""));
         assert_eq!(absolute(&zone, "WWW"), "www.example.com");
+    }
+
+    #[test]
+    fn ttls_are_within_what_the_vendor_and_dns_have() {
+        let checked = |ttl| checked_ttl(ttl, "Shelf", 60, 30).map_err(|error| error.to_string());
+        assert_eq!((checked(None), checked(Some(30)), checked(Some(MOST_TTL))), (Ok(60), Ok(30), Ok(MOST_TTL)));
+        assert_eq!(checked(Some(29)), Err("ttl: 29 is less than Shelf has; give 30 or more".to_owned()));
+        let long = "ttl: 2147483648 is more than DNS has; give 2147483647 or less";
+        assert_eq!(checked(Some(MOST_TTL + 1)), Err(long.to_owned()));
     }
 
     #[test]
