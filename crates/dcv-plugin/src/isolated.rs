@@ -5,7 +5,7 @@
 
 use std::{ffi::OsString, path::Path, process::Stdio, time::Duration};
 
-use dcv_provider::{Descriptor, ErrorKind, Proof, ProviderError, Result};
+use dcv_provider::{Descriptor, ErrorKind, Proof, ProviderError, Result, secret::withhold};
 use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
@@ -88,11 +88,8 @@ impl Process {
         let host = |message: String| ProviderError::from(PluginError::Host(message));
         let (program, arguments) = command.split_first().ok_or_else(|| host("no program is given".to_owned()))?;
         let mut child = Command::new(program);
-        // A plugin's secrets are in its configuration; others' are none of its business.
-        for variable in dcv_provider::secret::variables() {
-            child.env_remove(variable);
-        }
-        let mut child = child
+        // A plugin's secrets are in its configuration.
+        let mut child = withhold(&mut child)
             .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

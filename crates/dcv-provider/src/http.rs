@@ -17,21 +17,17 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use crate::{
-    ErrorKind, ProviderError, Result,
-    secret::{Secret, hide},
-};
+use crate::{ErrorKind, ProviderError, Result, secret::Secret, zone::hosts::checked_ttl};
 
 pub use reqwest::header;
+pub(crate) use said::words;
 pub use tokens::{Granted, Grantor, Tokens};
 
+mod said;
 mod tokens;
 
 /// How long one call may take.
 const DEADLINE: Duration = Duration::from_secs(30);
-/// How much of an answer an error repeats, in characters: of one that says what is wrong, and of any other.
-const SAID: usize = 2000;
-const QUOTED: usize = 200;
 
 /// A client with the house's rules: ring, no redirects, one deadline.
 ///
@@ -55,6 +51,8 @@ fn built(builder: reqwest::ClientBuilder) -> Result<reqwest::Client> {
 #[derive(Clone)]
 pub struct Api {
     base: Url,
+    /// The field of the configuration that the URL came from.
+    field: String,
     http: reqwest::Client,
     headers: HeaderMap,
     /// Never to be seen in an error, though the vendor may repeat them.
@@ -125,7 +123,14 @@ impl Api {
         if !matches!(base.scheme(), "http" | "https") || base.host_str().is_none_or(str::is_empty) {
             return Err(wrong("it begins with https:// and a host".to_owned()));
         }
-        Ok(Self { base, http: built(client)?, headers: HeaderMap::new(), secrets: Vec::new(), takes_ca: false })
+        Ok(Self {
+            base,
+            field: field.to_owned(),
+            http: built(client)?,
+            headers: HeaderMap::new(),
+            secrets: Vec::new(),
+            takes_ca: false,
+        })
     }
 
     /// Sends a credential with every call: `prefix`, then the secret. `field` is the configuration key it came from.
@@ -250,19 +255,6 @@ impl TokenConfig {
     }
 }
 
-/// A TTL that `vendor` takes: the one that is given, or else the usual one.
-///
-/// # Errors
-/// [`ErrorKind::Config`] naming `ttl` when it is less than the least.
-pub fn checked_ttl(ttl: Option<u32>, vendor: &str, usual: u32, least: u32) -> Result<u32> {
-    let ttl = ttl.unwrap_or(usual);
-    if ttl < least {
-        let message = format!("ttl: {ttl} is less than {vendor} has; give {least} or more");
-        return Err(ProviderError::new(ErrorKind::Config, message));
-    }
-    Ok(ttl)
-}
-
 /// A string as one segment of a path.
 #[must_use]
 pub fn segment(text: &str) -> String {
@@ -354,7 +346,7 @@ impl Call<'_> {
         let Self { api, method, url, path, headers, body } = self;
         let what = format!("{}: {method} {path}", api.place());
         let broken = |e: reqwest::Error| {
-            let message = format!("{what}: {}", causes(&e.without_url()));
+            let message = format!("{what}: {}", said::causes(&e.without_url()));
             let refusal = Refusal::unsent(ProviderError::new(ErrorKind::Unavailable, message));
             if api.takes_ca && refusal.error.message.contains("certificate") {
                 return refusal.but(ErrorKind::Config).hint("if it is of your own CA, name that CA with `ca_file`");
@@ -369,7 +361,7 @@ impl Call<'_> {
         let (status, headers) = (response.status(), response.headers().clone());
         let body = response.bytes().await.map_err(broken)?.to_vec();
         if status.is_success() {
-            return Ok(Answer { what, status, headers, body });
+            return Ok(Answer { what, field: api.field.clone(), status, headers, body });
         }
         let value: Box<Value> = serde_json::from_slice(&body).unwrap_or_default();
         let said = words(&body, &api.secrets);
@@ -386,6 +378,8 @@ impl Call<'_> {
 #[derive(Debug)]
 pub struct Answer {
     what: String,
+    /// Of the configuration, where the URL came from.
+    field: String,
     /// The status, between 200 and 299.
     pub status: StatusCode,
     /// The headers, for paging and tags.
@@ -401,14 +395,19 @@ impl Answer {
     /// When it is something else.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, Refusal> {
         let body: &[u8] = if self.body.is_empty() { b"null" } else { &self.body };
-        serde_json::from_slice(body).map_err(|e| Refusal {
-            error: ProviderError::new(
-                ErrorKind::Unavailable,
-                format!("{}: the answer is not understood: {}; check base_url", self.what, without_texts(&e)),
-            ),
+        serde_json::from_slice(body).map_err(|e| self.not_understood(&e))
+    }
+
+    /// The error where the body, or something in it, is not what it should be. What stands there is not shown.
+    #[must_use]
+    pub fn not_understood(&self, error: &serde_json::Error) -> Refusal {
+        let Self { what, field, .. } = self;
+        let message = format!("{what}: the answer is not understood: {}; check {field}", said::without_texts(error));
+        Refusal {
+            error: ProviderError::new(ErrorKind::Unavailable, message),
             status: Some(self.status),
             body: Box::default(),
-        })
+        }
     }
 
     /// The query of the page that follows, of the `Link` header (RFC 8288). The query only: a credential goes to the host it is for.
@@ -491,65 +490,6 @@ fn kind_of(status: StatusCode) -> ErrorKind {
     }
 }
 
-/// What an error's body says, on one line and without these secrets: the vendor's code and words, else how it begins.
-pub(crate) fn words(body: &[u8], secrets: &[SecretString]) -> String {
-    let value: Value = serde_json::from_slice(body).unwrap_or_default();
-    let (text, most) = match said(&value) {
-        Some(text) => (text, SAID),
-        None => (String::from_utf8_lossy(body).into_owned(), QUOTED),
-    };
-    // Hidden before anything is cut off: a piece of a secret is one, too.
-    let text = hide(text, secrets);
-    let line: String = text
-        .split(|c: char| c.is_whitespace() || c.is_control())
-        .filter(|word| !word.is_empty())
-        .fold(String::new(), |line, word| if line.is_empty() { word.to_owned() } else { line + " " + word });
-    line.chars().take(most).collect()
-}
-
-/// What is wrong with an answer, without the text that stood in the wrong place: it may be a token.
-fn without_texts(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    match (text.split_once("string \""), text.rsplit_once('"')) {
-        (Some((before, _)), Some((_, after))) => format!("{before}a text{after}"),
-        _ => text,
-    }
-}
-
-/// The vendor's code and words, in the shapes that vendors give them.
-fn said(body: &Value) -> Option<String> {
-    let one = |value: &Value| -> Option<String> {
-        if let Some(text) = value.as_str() {
-            return Some(text.trim().to_owned());
-        }
-        let field = |names: &[&str]| {
-            names.iter().find_map(|name| match value.get(name) {
-                Some(Value::String(text)) if !text.is_empty() => Some(text.trim().to_owned()),
-                Some(Value::Number(number)) => Some(number.to_string()),
-                _ => None,
-            })
-        };
-        let words = field(&["message", "detail", "error_description", "reason", "text", "title", "error"])?;
-        Some(match field(&["code", "class", "errorCode", "id"]) {
-            Some(code) if code != words => format!("{code} {words}"),
-            _ => words,
-        })
-    };
-    for name in ["errors", "error", "messages"] {
-        match body.get(name) {
-            Some(Value::Array(all)) if !all.is_empty() => {
-                let each: Vec<String> = all.iter().filter_map(one).collect();
-                if !each.is_empty() {
-                    return Some(each.join("; "));
-                }
-            }
-            Some(inner @ Value::Object(_)) if one(inner).is_some() => return one(inner),
-            _ => {}
-        }
-    }
-    one(body)
-}
-
 /// Seconds, or a date (RFC 9110, 10.2.3). A date in the past is no wait.
 pub(crate) fn retry_after(value: &str) -> Option<Duration> {
     if let Ok(seconds) = value.trim().parse() {
@@ -559,47 +499,9 @@ pub(crate) fn retry_after(value: &str) -> Option<Duration> {
     Some(at.duration_since(std::time::SystemTime::now()).unwrap_or_default())
 }
 
-/// An error with what caused it: reqwest's own words end where it becomes interesting.
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let words = cause.to_string();
-        if !text.contains(&words) {
-            text = format!("{text}: {words}");
-        }
-        next = cause.source();
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
-
-    #[test]
-    fn what_a_vendor_says_is_found_wherever_it_says_it() {
-        for (body, words) in [
-            (
-                json!({"errors": [{"code": 81057, "message": "exists"}, {"reason": "bad", "field": "x"}]}),
-                "81057 exists; bad",
-            ),
-            (json!({"error": {"code": 409, "message": "taken", "errors": []}}), "409 taken"),
-            (json!({"error": "invalid_grant", "error_description": "expired"}), "expired"),
-            (
-                json!({"id": "unauthorized", "message": "Unable to authenticate you"}),
-                "unauthorized Unable to authenticate you",
-            ),
-            (json!({"detail": "Not found."}), "Not found."),
-            (json!({"message": "x", "class": "Client::Forbidden"}), "Client::Forbidden x"),
-            (json!("plain"), "plain"),
-        ] {
-            assert_eq!(said(&body).as_deref(), Some(words), "{body}");
-        }
-        assert_eq!(said(&json!({"unknown": 1})), None);
-    }
 
     #[test]
     fn waits_are_seconds_or_dates() {
@@ -610,32 +512,36 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_that_the_vendor_repeats_is_hidden() {
-        let token = SecretString::from("planted-token");
-        let api = Api::new("https://api.example.com/v1/").and_then(|api| api.bearer("token", &token)).expect("an API");
-        let said = |body: &[u8]| words(body, &api.secrets);
-        assert_eq!(said(b"token planted-token is unknown"), "token [hidden] is unknown");
-        assert_eq!(said(b"{\"error\": \"planted-token is\\n\\u001b[31munknown\"}"), "[hidden] is [31munknown");
-        let cut_in_the_middle = [&[b'x'; QUOTED - 4][..], b"planted-token"].concat();
-        assert!(!said(&cut_in_the_middle).contains("plan"), "a piece of it is left");
+    fn a_url_that_is_none_and_a_secret_that_fits_no_header_are_named() {
+        let api = Api::new("https://api.example.com/v1/").and_then(|api| api.bearer("token", &"planted".into()));
+        let api = api.expect("an API");
         assert!(!format!("{api:?} {:?}", api.get("/x")).contains("planted"));
         let error = Api::new("ftp://x").expect_err("no API").to_string();
         assert!(error.starts_with("base_url: `ftp://x`"), "{error}");
-        let odd = serde_json::from_str::<Vec<u64>>("[\"planted-token\"]").expect_err("a text");
-        assert_eq!(without_texts(&odd), "invalid type: a text, expected u64 at line 1 column 16");
-        let broken = SecretString::from("planted\ntoken");
-        let error = api.bearer("token", &broken).expect_err("no header").to_string();
+        let error = api.bearer("token", &"planted\ntoken".into()).expect_err("no header").to_string();
         assert!(error.starts_with("token: ") && !error.contains("planted"), "{error}");
     }
 
     #[test]
-    fn pages_are_followed_by_their_query() {
-        let answer = |link: &str| Answer {
-            what: String::new(),
+    fn an_answer_that_is_not_understood_names_the_field_of_its_url_and_shows_no_text() {
+        let answer = Answer { body: b"[\"planted-token\"]".to_vec(), ..answer("") };
+        let error = answer.json::<Vec<u64>>().expect_err("a text").error.to_string();
+        assert!(error.contains("a text, expected u64") && error.ends_with("; check endpoint"), "{error}");
+        assert!(!error.contains("planted"), "{error}");
+    }
+
+    fn answer(link: &str) -> Answer {
+        Answer {
+            what: "api.example.com: GET /x".to_owned(),
+            field: "endpoint".to_owned(),
             status: StatusCode::OK,
             headers: HeaderMap::from_iter([(header::LINK, link.parse().expect("a header"))]),
             body: Vec::new(),
-        };
+        }
+    }
+
+    #[test]
+    fn pages_are_followed_by_their_query() {
         let link = "<https://a.example/x?page=1>; rel=\"prev\", <https://b.example/x?page=3&q=a%20b>; rel=\"next\"";
         let next = answer(link).next_page().expect("a page");
         assert_eq!(next, [("page".to_owned(), "3".to_owned()), ("q".to_owned(), "a b".to_owned())]);

@@ -20,8 +20,8 @@ const COMMAND_DEADLINE: Duration = Duration::from_secs(30);
 ///
 /// ```toml
 /// key = { env = "DIGICERT_API_KEY" }
-/// key = { file = "/etc/dcv/api-key" }               # must not be readable by others
-/// key = { credential = "api-key" }                  # of the service manager: LoadCredential= of systemd
+/// key = { file = "/etc/dcv/api.key" }               # must not be readable by others
+/// key = { credential = "api.key" }                  # of the service manager: LoadCredential= of systemd
 /// key = { command = ["pass", "digicert/api"] }      # its standard output
 /// key = "…"                                         # in place; works, but then the file is the secret
 /// ```
@@ -117,11 +117,13 @@ pub fn hide<'s>(text: String, secrets: impl IntoIterator<Item = &'s SecretString
     )
 }
 
-/// The variables of the environment that hold secrets, as far as a configuration has named them: what programs that we
-/// start are none of the business of.
-#[must_use]
-pub fn variables() -> Vec<String> {
-    VARIABLES.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+/// Keeps from a program that is to be started the variables of the environment that hold secrets, as far as a configuration has
+/// named them: they are none of its business.
+pub fn withhold(program: &mut tokio::process::Command) -> &mut tokio::process::Command {
+    for variable in VARIABLES.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        program.env_remove(variable);
+    }
+    program
 }
 
 fn credential_file(name: &str) -> Result<PathBuf, String> {
@@ -157,10 +159,8 @@ fn read_file(path: &std::path::Path) -> Result<SecretString, String> {
 async fn run(command: &[String]) -> Result<SecretString, String> {
     let (program, arguments) = command.split_first().ok_or("the command is empty; give a program and its arguments")?;
     let mut child = tokio::process::Command::new(program);
-    for variable in variables() {
-        child.env_remove(variable);
-    }
-    let child = child.args(arguments).stdin(Stdio::null()).stderr(Stdio::inherit()).kill_on_drop(true).output();
+    let child =
+        withhold(&mut child).args(arguments).stdin(Stdio::null()).stderr(Stdio::inherit()).kill_on_drop(true).output();
     let output = tokio::time::timeout(COMMAND_DEADLINE, child)
         .await
         .map_err(|_| format!("`{program}` has not ended after {} s", COMMAND_DEADLINE.as_secs()))?

@@ -167,11 +167,24 @@ pub fn longest_suffix<'z>(zones: impl IntoIterator<Item = &'z Zone>, name: &str)
 /// is on no old list: its zone may be new.
 #[derive(Debug, Default)]
 pub struct ZoneList {
+    /// Those of a configuration; with any, the host is not asked.
+    fixed: Vec<Zone>,
     /// The list, and when it was asked for. Locked while asking.
     kept: tokio::sync::Mutex<Option<(Instant, Vec<Zone>)>>,
 }
 
 impl ZoneList {
+    /// These zones, if there are any, and no others: the host is not asked.
+    pub fn of(fixed: impl IntoIterator<Item = Zone>) -> Self {
+        Self { fixed: fixed.into_iter().collect(), kept: tokio::sync::Mutex::default() }
+    }
+
+    /// Whether the host is not asked.
+    #[must_use]
+    pub fn is_fixed(&self) -> bool {
+        !self.fixed.is_empty()
+    }
+
     /// The closest zone around a name: several where the host has twins of one name. `list` asks the host, if that has to be.
     ///
     /// # Errors
@@ -181,6 +194,9 @@ impl ZoneList {
             let apex = longest_suffix(zones, name).map(|zone| &zone.apex);
             zones.iter().filter(|zone| Some(&zone.apex) == apex).cloned().collect()
         };
+        if self.is_fixed() {
+            return Ok(closest(&self.fixed));
+        }
         let began = Instant::now();
         let mut kept = self.kept.lock().await;
         if let Some((asked, zones)) = &*kept {

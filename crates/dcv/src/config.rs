@@ -712,6 +712,11 @@ root = "/srv/web"
                 "[state]\npath = \"j\"\njournal = \"mysql://u:planted@h/d\"",
                 &["dcv.toml:3: state.journal: ", "postgres"],
             ),
+            (
+                "[keep]\nnotify = \"https://hooks.example/planted\"",
+                &["dcv.toml:2: keep.notify: ", "a string, expected"],
+            ),
+            ("[webhook]\nsecret = [\"planted\"]", &["dcv.toml:2: webhook.secret: a secret is written"]),
             ("[state]\nlease = \"1s\"", &["dcv.toml:2: state.lease: 1s", "3s"]),
             ("[state]\npasswort = \"planted\"", &["dcv.toml:2: state", "`passwort`", "did you mean `password`"]),
             ("[state]\npath = { planted = 1 }", &["dcv.toml:2: state.path"]),

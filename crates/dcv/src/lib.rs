@@ -124,36 +124,7 @@ fn trace(global: &args::Global, runtime: &tokio::runtime::Handle) -> Traces {
         2 => "debug",
         _ => "trace",
     };
-    let ours = [
-        "dcv",
-        "dcv_core",
-        "dcv_journal_postgres",
-        "dcv_provider",
-        "dcv_rfc2136",
-        "dcv_powerdns",
-        "dcv_cloudflare",
-        "dcv_route53",
-        "dcv_azure",
-        "dcv_gcloud",
-        "dcv_digitalocean",
-        "dcv_hetzner",
-        "dcv_ovh",
-        "dcv_gandi",
-        "dcv_desec",
-        "dcv_linode",
-        "dcv_ns1",
-        "dcv_akamai",
-        "dcv_infoblox",
-        "dcv_acmedns",
-        "dcv_bridge",
-        "dcv_storage",
-        "dcv_webroot",
-        "dcv_standalone",
-        "dcv_plugin",
-    ];
-    let filter = ours.into_iter().chain(["certcentral", "certcentral_sandbox"]).map(|name| format!("{name}={level}"));
-    let by_flags = std::iter::once("error".to_owned()).chain(filter).collect::<Vec<_>>().join(",");
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(by_flags));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(filter(level)));
     let plain = std::env::var_os("NO_COLOR").is_some();
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let lines = match global.log_format {
@@ -165,4 +136,28 @@ fn trace(global: &args::Global, runtime: &tokio::runtime::Handle) -> Traces {
     // Fails when a test has set one up already.
     let _ = tracing_subscriber::registry().with(lines.with_filter(filter)).with(layer).try_init();
     traces
+}
+
+/// Directives match the beginnings of targets, and all our crates are called `dcv…` or `certcentral…`.
+fn filter(level: &str) -> String {
+    format!("error,dcv={level},certcentral={level}")
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::{Level, enabled};
+
+    use super::*;
+
+    #[test]
+    fn only_our_own_crates_say_more() {
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(EnvFilter::new(filter("debug"))), || {
+            assert!(enabled!(target: "dcv::keeper", Level::DEBUG) && enabled!(target: "dcv_rfc2136", Level::DEBUG));
+            assert!(enabled!(target: "certcentral_sandbox::va", Level::DEBUG));
+            assert!(!enabled!(target: "dcv_rfc2136", Level::TRACE));
+            assert!(
+                !enabled!(target: "hyper::client", Level::DEBUG) && enabled!(target: "hyper::client", Level::ERROR)
+            );
+        });
+    }
 }

@@ -123,4 +123,23 @@ mod tests {
             }
         }
     }
+
+    /// Otherwise the host says so at the first record, with the order placed.
+    #[tokio::test]
+    async fn a_ttl_that_a_host_does_not_have_is_found_before_anything_is_asked() {
+        // What DNS itself has: no caching at all.
+        let have_none = ["rfc2136", "powerdns", "route53", "infoblox", "desec"];
+        for kind in KINDS.iter().filter(|kind| kind.descriptor.options.iter().any(|option| option.name == "ttl")) {
+            let id = kind.descriptor.id;
+            let refused = [u32::MAX].into_iter().chain((!have_none.contains(&id)).then_some(0));
+            for ttl in refused {
+                let text = format!("ttl = {ttl}\n{}", kind.descriptor.example);
+                let mut table = toml::de::DeTable::parse(&text).expect("an example");
+                table.get_mut().remove("type");
+                let build = (kind.read)(table.into()).expect("it can be read");
+                let Err(error) = build(Dns::new(Vec::new())).await else { panic!("{id} takes a TTL of {ttl}") };
+                assert!(error.to_string().starts_with("ttl: "), "{id}: {error}");
+            }
+        }
+    }
 }

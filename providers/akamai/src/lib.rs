@@ -25,7 +25,9 @@ use dcv_provider::{
     http::{Answer, Api, Call, Refusal, header, segment},
     secret::Secret,
     zone::{
-        Change, DEFAULT_TTL, Record, RecordSets, Zone, ZoneEditor, ZoneList, ZoneProvider, hosts::alone, merge, unquote,
+        Change, DEFAULT_TTL, Record, RecordSets, Zone, ZoneEditor, ZoneList, ZoneProvider,
+        hosts::{alias_in_the_way, alone, bare, checked_ttl, put_back},
+        merge, unquote,
     },
 };
 use futures_util::future::try_join_all;
@@ -139,6 +141,7 @@ pub type Akamai = ZoneProvider<Editor>;
 /// # Errors
 /// [`ErrorKind::Config`] naming the field.
 pub async fn from_config(config: Config, dns: Option<Dns>) -> Result<Akamai> {
+    let ttl = checked_ttl(config.ttl, "Akamai", DEFAULT_TTL, 1)?;
     let (host, credentials) = config.credentials().await?;
     let base = config.base_url.unwrap_or_else(|| {
         let host = host.trim_start_matches("https://").trim_end_matches('/');
@@ -148,7 +151,6 @@ pub async fn from_config(config: Config, dns: Option<Dns>) -> Result<Akamai> {
         .hiding(&credentials.client_token)
         .hiding(&credentials.client_secret)
         .hiding(&credentials.access_token);
-    let ttl = config.ttl.unwrap_or(DEFAULT_TTL);
     Ok(ZoneProvider::new(Editor { api, credentials, ttl, listed: ZoneList::default() }, dns))
 }
 
@@ -201,7 +203,6 @@ type Key = (String, &'static str);
 /// What a record set holds, an alias that differs from a wanted one in nothing but case or its final dot being the wanted one.
 fn rdata(key: &Key, set: Option<&Set>, wanted: &[String]) -> Vec<String> {
     let here = set.map(|set| set.rdata.as_slice()).unwrap_or_default();
-    let bare = |target: &str| target.trim_end_matches('.').to_ascii_lowercase();
     let spelt = |data: &String| {
         let alias = wanted.iter().find(|wanted| key.1 == "CNAME" && bare(wanted) == bare(data));
         alias.unwrap_or(data).clone()
@@ -247,7 +248,7 @@ impl Editor {
     async fn zones(&self) -> Result<Vec<Zone>> {
         let answer = self.send(self.api.get("/zones").query([("showAll", "true")])).await.map_err(refused)?;
         let zone = |zone: ListedZone| {
-            let apex = zone.zone.trim_end_matches('.').to_ascii_lowercase();
+            let apex = bare(&zone.zone);
             Zone { id: apex.clone(), apex }
         };
         let listed: Zones = answer.json()?;
@@ -357,8 +358,7 @@ impl ZoneEditor for Editor {
         let there = self.read(zone, &keys).await?;
         for (key, (add, _)) in sets.iter().filter(|(key, (add, _))| key.1 == "CNAME" && !add.is_empty()) {
             if let Some(foreign) = rdata(key, there.get(key), add).iter().find(|target| !add.contains(target)) {
-                let message = format!("an alias of {foreign} is there, which is not ours");
-                return Err(ProviderError::new(ErrorKind::Rejected, message).about([key.0.as_str()]));
+                return Err(alias_in_the_way(foreign, &key.0));
             }
         }
         if !self.write(zone, &sets, &there).await? {
@@ -372,9 +372,7 @@ impl ZoneEditor for Editor {
             add.iter().all(|data| says.contains(&unquote(data)))
                 && !remove.iter().any(|data| says.contains(&unquote(data)))
         };
-        if sets.iter().all(holds) {
-            return Ok(());
-        }
-        Err(ProviderError::new(ErrorKind::Conflict, "another writer put older record sets back"))
+        let lost = sets.iter().find(|set| !holds(*set));
+        lost.map_or(Ok(()), |(key, _)| Err(put_back(&self.place(), &key.0)))
     }
 }

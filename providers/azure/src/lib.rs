@@ -57,9 +57,11 @@ use dcv_provider::{
     dns::Dns,
     http::{Answer, Api, Call, Refusal, Tokens, header, header::HeaderValue, segment},
     secret::Secret,
-    zone::{Change, DEFAULT_TTL, Record, Zone, ZoneEditor, ZoneList, ZoneProvider, longest_suffix},
+    zone::{
+        Change, DEFAULT_TTL, Record, Zone, ZoneEditor, ZoneList, ZoneProvider,
+        hosts::{bare, checked_ttl, each, relative_or_at},
+    },
 };
-use futures_util::{StreamExt, stream};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use url::Url;
@@ -209,6 +211,7 @@ pub async fn from_config(config: Config, dns: Option<Dns>) -> Result<Azure> {
 /// # Errors
 /// Those of [`from_config`].
 pub async fn from_config_in(environment: Environment<'_>, given: Config, dns: Option<Dns>) -> Result<Azure> {
+    let ttl = checked_ttl(given.ttl, "Azure", DEFAULT_TTL, 1)?;
     let secret = match &given.client_secret {
         Some(secret) => Some(secret.read("client_secret").await?),
         None => None,
@@ -228,6 +231,7 @@ pub async fn from_config_in(environment: Environment<'_>, given: Config, dns: Op
         given.identity_url.as_deref().unwrap_or(IDENTITY_URL),
     )?;
     let fixed = given.zones.iter().map(|(name, id)| fixed_zone(name, id)).collect::<Result<Vec<_>>>()?;
+    let listed = ZoneList::of(fixed);
     let subscription = given.subscription_id.or_else(|| environment("AZURE_SUBSCRIPTION_ID"));
     let list = match subscription {
         Some(id) => {
@@ -235,27 +239,19 @@ pub async fn from_config_in(environment: Environment<'_>, given: Config, dns: Op
             let group = group.unwrap_or_default();
             format!("/subscriptions/{}{group}/providers/Microsoft.Network/dnsZones", segment(&id))
         }
-        None if !fixed.is_empty() => String::new(),
+        None if listed.is_fixed() => String::new(),
         None => {
             let message = "subscription_id: it is missing and AZURE_SUBSCRIPTION_ID is not set; give it, or `zones`";
             return Err(config(message.to_owned()));
         }
     };
     let base = Url::parse(base_url).map_err(|e| config(format!("base_url: `{base_url}` is not a URL: {e}")))?;
-    let editor = Editor {
-        api: Api::new(base_url)?,
-        base,
-        tokens: Tokens::new(login),
-        list,
-        fixed,
-        ttl: given.ttl.unwrap_or(DEFAULT_TTL),
-        listed: ZoneList::default(),
-    };
+    let editor = Editor { api: Api::new(base_url)?, base, tokens: Tokens::new(login), list, ttl, listed };
     Ok(ZoneProvider::new(editor, dns))
 }
 
 fn fixed_zone(name: &str, id: &str) -> Result<Zone> {
-    let apex = name.trim_end_matches('.').to_ascii_lowercase();
+    let apex = bare(name);
     let parts: Vec<&str> = id.trim_matches('/').split('/').collect();
     let is_zone = |at: usize, part: &str| parts.get(at).is_some_and(|p| p.eq_ignore_ascii_case(part));
     if parts.len() != 8 || !is_zone(0, "subscriptions") || !is_zone(6, "dnszones") {
@@ -275,9 +271,8 @@ pub struct Editor {
     tokens: Tokens<Login>,
     /// The path of the list of zones.
     list: String,
-    /// Zones of the configuration; without any, those of the list.
-    fixed: Vec<Zone>,
     ttl: u32,
+    /// The zones of the configuration; without any, those of the list.
     listed: ZoneList,
 }
 
@@ -341,9 +336,7 @@ impl Editor {
             let answer = self.ask(|api| api.get(&path).query(query.iter().map(|(k, v)| (k, v)))).await?;
             let page: Page = answer.json()?;
             let public = page.value.into_iter().filter(|zone| !zone.is_private());
-            zones.extend(
-                public.map(|zone| Zone { apex: zone.name.trim_end_matches('.').to_ascii_lowercase(), id: zone.id }),
-            );
+            zones.extend(public.map(|zone| Zone { apex: bare(&zone.name), id: zone.id }));
             match page.next.filter(|next| !next.is_empty()) {
                 Some(next) => (path, query) = self.next_page(&next)?,
                 None => return Ok(zones),
@@ -440,8 +433,10 @@ impl Editor {
 
 /// The resource of a record set; the zone's own is `@`.
 fn set_path(zone: &Zone, name: &str, rtype: &str) -> String {
-    let relative = name.strip_suffix(&zone.apex).map_or(name, |rest| rest.trim_end_matches('.'));
-    let relative = if relative.is_empty() { "@".to_owned() } else { segment(relative) };
+    let relative = match relative_or_at(zone, name) {
+        "@" => "@".to_owned(),
+        name => segment(name),
+    };
     format!("{}/{rtype}/{relative}", zone.id)
 }
 
@@ -456,9 +451,6 @@ impl ZoneEditor for Editor {
     }
 
     async fn find_zone(&self, name: &str) -> Result<Option<Zone>> {
-        if !self.fixed.is_empty() {
-            return Ok(longest_suffix(&self.fixed, name).cloned());
-        }
         let found = self.listed.around(name, self.zones()).await?;
         if let [zone, _, ..] = &found[..] {
             let message = format!("there are {} public zones {}; say in `zones` which one", found.len(), zone.apex);
@@ -470,7 +462,7 @@ impl ZoneEditor for Editor {
     async fn check(&self, zone: &Zone, records: &[Record]) -> Result<()> {
         match self.ask(|api| api.get(&zone.id)).await {
             // A role on single record sets need not cover the zone.
-            Err(refusal) if refusal.is(403) && !self.fixed.is_empty() => {}
+            Err(refusal) if refusal.is(403) && self.listed.is_fixed() => {}
             other => drop(other?),
         }
         let firsts: BTreeMap<&str, &Record> =
@@ -489,23 +481,6 @@ impl ZoneEditor for Editor {
         for ((name, rtype), change) in &sets {
             changes.push(self.change_set(zone, name, rtype, change));
         }
-        let mut changing = stream::iter(changes).buffer_unordered(AT_ONCE);
-        let mut worst: Option<ProviderError> = None;
-        while let Some(done) = changing.next().await {
-            let Err(mut error) = done else { continue };
-            match error.kind {
-                // These concern one set; the others are changed all the same, and all that are refused are named.
-                ErrorKind::Rejected => {
-                    if let Some(before) = worst.take_if(|worst| worst.kind == ErrorKind::Rejected) {
-                        error.subjects.splice(..0, before.subjects);
-                    }
-                    worst = Some(error);
-                }
-                ErrorKind::Conflict => worst = worst.or(Some(error)),
-                // These would be said of the others too.
-                _ => return Err(error),
-            }
-        }
-        worst.map_or(Ok(()), Err)
+        each(changes, AT_ONCE).await
     }
 }

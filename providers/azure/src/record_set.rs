@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use dcv_provider::{
-    ErrorKind, ProviderError, Result,
-    zone::{Change, Record, RecordData},
+    Result,
+    zone::{Change, Record, RecordData, hosts::alias_in_the_way},
 };
 use serde_json::{Map, Value, json};
 
@@ -58,8 +58,7 @@ pub(crate) fn act(name: &str, current: Option<&Map<String, Value>>, change: &Set
             continue;
         }
         if let (RecordData::Cname(_), Some(foreign)) = (data, wanted.first()) {
-            let message = format!("an alias of {} is there, which is not ours", said(foreign));
-            return Err(ProviderError::new(ErrorKind::Rejected, message).about([name]));
+            return Err(alias_in_the_way(&said(foreign), name));
         }
         wanted.push(match data {
             RecordData::Txt(text) => json!({ "value": pieces(text) }),

@@ -72,10 +72,9 @@ env = { API_TOKEN = { file = "/etc/dcv/dns.token" } }
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// The program.
-    #[serde(alias = "EXEC_PATH")]
     pub path: PathBuf,
     /// How it is told.
-    #[serde(default, alias = "EXEC_MODE")]
+    #[serde(default)]
     pub mode: Mode,
     /// Its environment.
     #[serde(default)]

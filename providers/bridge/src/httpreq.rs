@@ -78,24 +78,20 @@ password = { file = "/etc/dcv/httpreq.password" }
 /// How long a request may take, in seconds.
 const LONGEST: u64 = 30;
 
-/// The configuration. The names of lego's environment variables are understood, too.
+/// The configuration.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// URL of the server.
-    #[serde(alias = "HTTPREQ_ENDPOINT")]
     pub endpoint: String,
     /// What it is sent.
-    #[serde(default, alias = "HTTPREQ_MODE")]
+    #[serde(default)]
     pub mode: Mode,
     /// User name for basic authentication.
-    #[serde(alias = "HTTPREQ_USERNAME")]
     pub username: Option<String>,
     /// Password for basic authentication.
-    #[serde(alias = "HTTPREQ_PASSWORD")]
     pub password: Option<Secret>,
     /// How long a request may take, in seconds.
-    #[serde(alias = "HTTPREQ_HTTP_TIMEOUT")]
     pub deadline: Option<u64>,
 }
 

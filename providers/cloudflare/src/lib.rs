@@ -14,10 +14,7 @@
 //! Version 0.14 loses `Retry-After`, does not know the batch endpoint, cannot read a list that holds a CAA record (which the
 //! zones of a CA's customers often do), and brings a second reqwest. Six calls of our own do more.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Instant,
-};
+use std::{collections::BTreeMap, ops::RangeInclusive, time::Instant};
 
 use async_trait::async_trait;
 use dcv_provider::{
@@ -25,7 +22,11 @@ use dcv_provider::{
     dns::Dns,
     http::{Api, Call, Refusal, segment},
     secret::{Secret, hide},
-    zone::{Change, DEFAULT_TTL, Record, RecordData, Zone, ZoneEditor, ZoneProvider, longest_suffix, unquote},
+    zone::{
+        Change, DEFAULT_TTL, Record, RecordData, Zone, ZoneEditor, ZoneProvider,
+        hosts::{Left, Listed, bare},
+        longest_suffix,
+    },
 };
 use futures_util::future::try_join_all;
 use secrecy::SecretString;
@@ -73,6 +74,9 @@ token = { file = "/etc/dcv/cloudflare.token" }
 /// The API.
 pub const BASE_URL: &str = "https://api.cloudflare.com/client/v4";
 
+/// The TTLs there are, 30 to 59 on some plans only; and the one that leaves it to Cloudflare.
+const TTLS: RangeInclusive<u32> = 30..=86400;
+const AUTOMATIC: u32 = 1;
 /// What a batch may hold on every plan.
 const MOST_CHANGES: usize = 200;
 /// Up to this many names are asked for one by one; beyond that all records of the type are read.
@@ -109,11 +113,16 @@ pub type Cloudflare = ZoneProvider<Editor>;
 /// # Errors
 /// [`ErrorKind::Config`] naming the field.
 pub async fn from_config(config: Config, dns: Option<Dns>) -> Result<Cloudflare> {
+    let ttl = config.ttl.unwrap_or(DEFAULT_TTL);
+    if ttl != AUTOMATIC && !TTLS.contains(&ttl) {
+        let (least, most) = (TTLS.start(), TTLS.end());
+        let message =
+            format!("ttl: Cloudflare does not have {ttl}; give {least} to {most}, or {AUTOMATIC} for automatic");
+        return Err(ProviderError::new(ErrorKind::Config, message));
+    }
     let token = config.token.read("token").await?;
     let mut editor = Editor::new(config.base_url.as_deref().unwrap_or(BASE_URL), token)?.with_zones(config.zones);
-    if let Some(ttl) = config.ttl {
-        editor.ttl = ttl;
-    }
+    editor.ttl = ttl;
     Ok(ZoneProvider::new(editor, dns))
 }
 
@@ -168,13 +177,13 @@ struct ListedZone {
 
 impl From<ListedZone> for Zone {
     fn from(listed: ListedZone) -> Self {
-        Self { apex: listed.name.to_ascii_lowercase(), id: listed.id }
+        Self { apex: bare(&listed.name), id: listed.id }
     }
 }
 
 /// A record as it is listed. Others than TXT and CNAME may have no content.
-#[derive(Clone, Debug, Deserialize)]
-struct Listed {
+#[derive(Deserialize)]
+struct Shown {
     id: String,
     name: String,
     #[serde(rename = "type")]
@@ -183,19 +192,9 @@ struct Listed {
     content: String,
 }
 
-impl Listed {
-    fn is_at(&self, name: &str, rtype: &str) -> bool {
-        self.name.eq_ignore_ascii_case(name) && self.rtype == rtype
-    }
-
-    fn is(&self, record: &Record) -> bool {
-        self.is_at(&record.name, record.data.rtype())
-            && match &record.data {
-                // Older records have no quotes, and then their blanks and backslashes are what they are.
-                RecordData::Txt(text) if !self.content.starts_with('"') => self.content == *text,
-                RecordData::Txt(text) => unquote(&self.content) == text.as_bytes(),
-                RecordData::Cname(target) => self.content.trim_end_matches('.').eq_ignore_ascii_case(target),
-            }
+impl From<Shown> for Listed {
+    fn from(shown: Shown) -> Self {
+        Self { id: shown.id, name: bare(&shown.name), rtype: shown.rtype, data: shown.content }
     }
 }
 
@@ -245,8 +244,7 @@ impl Editor {
     /// Limits it to these zones, given with their ids. They are not looked up, which saves the token a permission.
     #[must_use]
     pub fn with_zones(mut self, zones: impl IntoIterator<Item = (String, String)>) -> Self {
-        let zone = |(name, id): (String, String)| Zone { apex: name.trim_end_matches('.').to_ascii_lowercase(), id };
-        self.fixed = zones.into_iter().map(zone).collect();
+        self.fixed = zones.into_iter().map(|(name, id)| Zone { apex: bare(&name), id }).collect();
         self
     }
 
@@ -289,20 +287,19 @@ impl Editor {
         Ok((items, true))
     }
 
-    /// What is there at the names and of the types of these records.
-    async fn read(&self, zone: &Zone, records: &[&Record]) -> Result<Vec<Listed>> {
+    /// The texts and aliases at these names, and possibly at others.
+    async fn read(&self, zone: &Zone, names: &[&str]) -> Result<Vec<Listed>> {
         let path = path_of(zone);
-        let sets: BTreeSet<(&str, &str)> = records.iter().map(|r| (r.name.as_str(), r.data.rtype())).collect();
-        let queries: Vec<Vec<(&str, &str)>> = if sets.len() <= NAMES_ONE_BY_ONE {
-            sets.iter().map(|(name, rtype)| vec![("name.exact", *name), ("type", *rtype)]).collect()
+        let queries: Vec<(&str, &str)> = if names.len() <= NAMES_ONE_BY_ONE {
+            names.iter().map(|name| ("name.exact", *name)).collect()
         } else {
-            let types: BTreeSet<&str> = sets.iter().map(|(_, rtype)| *rtype).collect();
-            types.into_iter().map(|rtype| vec![("type", rtype)]).collect()
+            vec![("type", "TXT"), ("type", "CNAME")]
         };
-        let lists = queries.iter().map(|query| self.list::<Listed>(&path, query, RECORDS_PER_PAGE, usize::MAX));
+        let lists = queries.iter().map(async |query| {
+            self.list::<Shown>(&path, std::slice::from_ref(query), RECORDS_PER_PAGE, usize::MAX).await
+        });
         let listed = try_join_all(lists).await?;
-        let wanted = |listed: &Listed| sets.iter().any(|(name, rtype)| listed.is_at(name, rtype));
-        Ok(listed.into_iter().flat_map(|(records, _)| records).filter(wanted).collect())
+        Ok(listed.into_iter().flat_map(|(records, _)| records).map(Listed::from).collect())
     }
 
     fn post(&self, record: &Record) -> Value {
@@ -401,23 +398,10 @@ impl ZoneEditor for Editor {
     }
 
     async fn apply(&self, zone: &Zone, change: &Change) -> Result<()> {
-        let concerned: Vec<&Record> = change.add.iter().chain(&change.remove).collect();
-        let there = self.read(zone, &concerned).await?;
-        let missing: Vec<&Record> =
-            change.add.iter().filter(|record| !there.iter().any(|listed| listed.is(record))).collect();
-        for record in &missing {
-            let alias = there.iter().find(|listed| listed.is_at(&record.name, "CNAME"));
-            if let Some(foreign) = alias {
-                let message = format!("an alias of {} is there, which is not ours", foreign.content);
-                return Err(ProviderError::new(ErrorKind::Rejected, message).about([record.name.as_str()]));
-            }
-        }
-        let deletes: Vec<&str> = there
-            .iter()
-            .filter(|listed| change.remove.iter().any(|record| listed.is(record)))
-            .map(|listed| listed.id.as_str())
-            .collect();
-        let posts: Vec<Value> = missing.into_iter().map(|record| self.post(record)).collect();
+        let there = self.read(zone, &change.names()).await?;
+        let left = Left::of(change, &there)?;
+        let deletes: Vec<&str> = left.remove.iter().map(|listed| listed.id.as_str()).collect();
+        let posts: Vec<Value> = left.add.into_iter().map(|record| self.post(record)).collect();
         if deletes.len() + posts.len() > MOST_CHANGES {
             // The same text stood there more than once, with and without quotes.
             return self.one_by_one(zone, &deletes, posts).await;
@@ -441,30 +425,6 @@ impl ZoneEditor for Editor {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn records_are_compared_by_what_they_say() {
-        let listed = |rtype: &str, content: &str| Listed {
-            id: "1".to_owned(),
-            name: "A.example.com".to_owned(),
-            rtype: rtype.to_owned(),
-            content: content.to_owned(),
-        };
-        let txt = |text: &str| Record { name: "a.example.com".to_owned(), data: RecordData::Txt(text.to_owned()) };
-        for (content, text, same) in [
-            ("\"abc\"", "abc", true),
-            ("abc", "abc", true),
-            ("two words", "two words", true),
-            (r#""a\"b""#, "a\"b", true),
-            ("\"Abc\"", "abc", false),
-            ("\"abc\"", "ab", false),
-        ] {
-            assert_eq!(listed("TXT", content).is(&txt(text)), same, "{content} and {text}");
-        }
-        let alias = Record { name: "a.example.com".to_owned(), data: RecordData::Cname("T.example.net".to_owned()) };
-        assert!(listed("CNAME", "t.example.net.").is(&alias));
-        assert!(!listed("TXT", "T.example.net").is(&alias));
-    }
 
     #[test]
     fn the_token_never_shows() {

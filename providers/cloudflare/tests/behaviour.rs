@@ -418,12 +418,24 @@ async fn a_record_in_the_way_is_reported_in_the_hosts_words() {
     assert_eq!(error.kind, ErrorKind::Rejected, "{error}");
     assert!(error.to_string().contains("81053") && error.to_string().contains(&name), "{error}");
     assert_eq!(fake.contents(&name), ["192.0.2.7"]);
+}
+
+#[tokio::test]
+async fn an_alias_in_the_way_of_a_text_is_seen_before_anything_is_written() {
+    let fake = Fake::start().await;
     let alias = format!("alias.{ZONE}");
     fake.set(&alias, "CNAME", "elsewhere.example.net");
-    let both = [txt(&alias, "v"), txt(&format!("free.{ZONE}"), "v")];
-    let error = fake.instance().present(&both).await.expect_err("an alias is in the way");
-    assert_eq!(error.kind, ErrorKind::Rejected, "{error}");
-    assert_eq!(fake.contents(&format!("free.{ZONE}")), [""; 0], "all or nothing");
+    let provider = fake.instance();
+    for others in [1, 9] {
+        let mut proofs = hundred()[..others].to_vec();
+        proofs.push(txt(&alias, "v"));
+        let error = provider.present(&proofs).await.expect_err("an alias is in the way");
+        assert_eq!((error.kind, error.subjects.as_slice()), (ErrorKind::Rejected, std::slice::from_ref(&alias)));
+        assert!(error.to_string().contains("an alias of elsewhere.example.net is there"), "{error}");
+        provider.retract(&proofs).await.expect("nothing is there");
+    }
+    assert_eq!(fake.asked("change"), [""; 0]);
+    assert_eq!(fake.contents(&alias), ["elsewhere.example.net"]);
 }
 
 #[tokio::test]

@@ -27,8 +27,7 @@ use dcv_provider::{
     secret::Secret,
     zone::{
         Change, Record, Zone, ZoneEditor, ZoneList, ZoneProvider,
-        hosts::{BySet, Key, Set, Sets, absolute, change_by_set, relative},
-        longest_suffix,
+        hosts::{BySet, Key, Set, Sets, absolute, bare, change_by_set, checked_ttl, relative},
     },
 };
 use serde::{Deserialize, de::DeserializeOwned};
@@ -97,6 +96,8 @@ pub type Desec = ZoneProvider<Editor>;
 /// # Errors
 /// [`ErrorKind::Config`] naming the field.
 pub async fn from_config(config: Config, dns: Option<Dns>) -> Result<Desec> {
+    // Less than a domain's least is raised to that.
+    let ttl = checked_ttl(config.ttl, "deSEC", 0, 0)?;
     let token = config.token.read("token").await?;
     let api = Api::new(config.base_url.as_deref().unwrap_or(BASE_URL))?.credential(
         "token",
@@ -104,15 +105,8 @@ pub async fn from_config(config: Config, dns: Option<Dns>) -> Result<Desec> {
         "Token ",
         &token,
     )?;
-    let apex = |zone: &String| zone.trim_end_matches('.').to_ascii_lowercase();
-    let fixed = config.zones.iter().map(apex).map(|apex| Zone { id: apex.clone(), apex }).collect();
-    let editor = Editor {
-        api,
-        ttl: config.ttl.unwrap_or_default(),
-        fixed,
-        listed: ZoneList::default(),
-        least_ttls: std::sync::Mutex::default(),
-    };
+    let fixed = config.zones.iter().map(|zone| bare(zone)).map(|apex| Zone { id: apex.clone(), apex });
+    let editor = Editor { api, ttl, listed: ZoneList::of(fixed), least_ttls: std::sync::Mutex::default() };
     Ok(ZoneProvider::new(editor, dns))
 }
 
@@ -121,9 +115,7 @@ pub async fn from_config(config: Config, dns: Option<Dns>) -> Result<Desec> {
 pub struct Editor {
     api: Api,
     ttl: u32,
-    /// The domains of the configuration.
-    fixed: Vec<Zone>,
-    /// The domains that the token can see.
+    /// The domains of the configuration; without any, those that the token can see.
     listed: ZoneList,
     /// The least TTL of each domain, as far as it has been told.
     least_ttls: std::sync::Mutex<std::collections::HashMap<String, u32>>,
@@ -267,9 +259,6 @@ impl ZoneEditor for Editor {
     }
 
     async fn find_zone(&self, name: &str) -> Result<Option<Zone>> {
-        if !self.fixed.is_empty() {
-            return Ok(longest_suffix(&self.fixed, name).cloned());
-        }
         Ok(self.listed.around(name, self.zones()).await?.into_iter().next())
     }
 

@@ -15,12 +15,15 @@ use std::{collections::BTreeMap, net::SocketAddr};
 
 use async_trait::async_trait;
 use dcv_provider::{
-    Descriptor, ErrorKind, OptionSpec, ProofKind, ProviderError, Result, Retry,
+    Descriptor, ErrorKind, OptionSpec, ProofKind, ProviderError, Result,
     dns::Dns,
-    zone::{Change, DEFAULT_TTL, RecordData, Zone, ZoneEditor, ZoneProvider, hosts::alone, longest_suffix, unquote},
+    zone::{
+        Change, DEFAULT_TTL, RecordData, Zone, ZoneEditor, ZoneProvider,
+        hosts::{alias_in_the_way, alone, bare, checked_ttl, each, put_back},
+        longest_suffix, unquote,
+    },
 };
 use dns_update::{DnsRecord, DnsRecordType, DnsUpdater, Error};
-use futures_util::future::join_all;
 use hosts::{Host, Writes};
 use secrecy::SecretString;
 use serde::Deserialize;
@@ -123,12 +126,12 @@ pub async fn from_config(config: Config) -> Result<DnsUpdate> {
         Some(resolvers) => Some(Dns::new(resolvers)),
         None => Dns::system().ok(),
     };
-    let apex = |zone: &String| zone.trim_end_matches('.').to_ascii_lowercase();
-    let zones: Vec<Zone> = config.zones.iter().map(apex).map(|apex| Zone { id: apex.clone(), apex }).collect();
+    let zones: Vec<Zone> =
+        config.zones.iter().map(|zone| bare(zone)).map(|apex| Zone { id: apex.clone(), apex }).collect();
     if zones.is_empty() {
         return wrong("zones: none are given; give the zones at the host".to_owned());
     }
-    let ttl = config.ttl.unwrap_or(DEFAULT_TTL);
+    let ttl = checked_ttl(config.ttl, host.title, DEFAULT_TTL, 1)?;
     Ok(ZoneProvider::new(Editor { host, updater, secrets, zones, ttl }, dns))
 }
 
@@ -209,7 +212,7 @@ impl Editor {
             }
             // Many servers would replace it.
             if let Some(target) = alias(&there) {
-                return Err(in_the_way(name, target));
+                return Err(alias_in_the_way(target, name));
             }
         }
         let records = data.iter().map(|data| record(data)).collect();
@@ -235,7 +238,7 @@ impl Editor {
             return Ok(());
         }
         if self.host.writes != Writes::Update {
-            return Err(self.put_back(name));
+            return Err(put_back(self.host.title, name));
         }
         let other = self.list(zone, name, DnsRecordType::CNAME).await?;
         Err(alias(&other).map_or_else(
@@ -243,7 +246,7 @@ impl Editor {
                 let message = "the server has left it out: something else is at the name, beside which it cannot be";
                 ProviderError::new(ErrorKind::Rejected, message).about([*name])
             },
-            |target| in_the_way(name, target),
+            |target| alias_in_the_way(target, name),
         ))
     }
 
@@ -251,12 +254,7 @@ impl Editor {
     async fn is_gone(&self, zone: &Zone, wanted: &Wanted<'_>) -> Result<()> {
         let there = self.list(zone, wanted.name, wanted.rtype).await?;
         let gone = !wanted.data.iter().any(|data| shows(&there, data));
-        if gone { Ok(()) } else { Err(self.put_back(wanted.name)) }
-    }
-
-    fn put_back(&self, name: &str) -> ProviderError {
-        let message = format!("{}: another writer has put the record set back", self.host.title);
-        ProviderError::new(ErrorKind::Conflict, message).about([name])
+        if gone { Ok(()) } else { Err(put_back(self.host.title, wanted.name)) }
     }
 }
 
@@ -288,34 +286,14 @@ impl ZoneEditor for Editor {
         };
         let _alone = if takes_turns { alone(&format!("dns-update-{}", self.host.id), zone).await } else { None };
         let (add, remove) = (by_record_set(&change.add), by_record_set(&change.remove));
-        each(&add, at_once, |wanted| self.add(zone, wanted)).await?;
-        each(&remove, at_once, |wanted| self.remove(zone, wanted)).await?;
+        each(add.iter().map(|wanted| self.add(zone, wanted)).collect::<Vec<_>>(), at_once).await?;
+        each(remove.iter().map(|wanted| self.remove(zone, wanted)).collect::<Vec<_>>(), at_once).await?;
         if self.host.writes != Writes::Record {
-            each(&add, AT_ONCE, |wanted| self.is_there(zone, wanted)).await?;
-            each(&remove, AT_ONCE, |wanted| self.is_gone(zone, wanted)).await?;
+            each(add.iter().map(|wanted| self.is_there(zone, wanted)).collect::<Vec<_>>(), AT_ONCE).await?;
+            each(remove.iter().map(|wanted| self.is_gone(zone, wanted)).collect::<Vec<_>>(), AT_ONCE).await?;
         }
         Ok(())
     }
-}
-
-fn in_the_way(name: &str, target: &str) -> ProviderError {
-    let message = format!("an alias of {target} is there, which is not ours");
-    ProviderError::new(ErrorKind::Rejected, message).about([name])
-}
-
-/// Does something with each, so many at once. What is under way is waited for even when something fails: nothing is to be written after the error is
-/// known. Of several errors the one is told that needs a person.
-async fn each<'w, 'c, F>(all: &'w [Wanted<'c>], at_once: usize, act: impl Fn(&'w Wanted<'c>) -> F) -> Result<()>
-where
-    F: Future<Output = Result<()>>,
-{
-    for some in all.chunks(at_once) {
-        let errors = join_all(some.iter().map(&act)).await.into_iter().filter_map(Result::err);
-        if let Some(error) = errors.min_by_key(|error| error.retry != Retry::No) {
-            return Err(error);
-        }
-    }
-    Ok(())
 }
 
 /// The kind of an error. The crate has most of what hosts say as text alone.

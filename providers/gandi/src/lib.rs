@@ -16,14 +16,14 @@ use async_trait::async_trait;
 use dcv_provider::{
     Descriptor, ErrorKind, OptionSpec, ProofKind, ProviderError, Result,
     dns::Dns,
-    http::{Api, Refusal, checked_ttl, segment},
+    http::{Api, Refusal, segment},
     secret::Secret,
     zone::{
         Change, Record, Zone, ZoneEditor, ZoneList, ZoneProvider,
-        hosts::{BySet, Key, Set, Sets, absolute, change_by_set, relative_or_at},
+        hosts::{BySet, Key, Set, Sets, absolute, change_by_set, checked_ttl, each, relative_or_at},
     },
 };
-use futures_util::future::{join_all, try_join_all};
+use futures_util::future::try_join_all;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::json;
 
@@ -199,25 +199,21 @@ impl BySet for Editor {
     }
 
     async fn write(&self, zone: &Zone, sets: &Sets) -> Result<()> {
-        let sets: Vec<(&Key, &Set)> = sets.iter().collect();
-        for some in sets.chunks(AT_ONCE) {
-            let written = some.iter().map(|(key, Set { values, ttl })| async move {
-                let call = if values.is_empty() {
-                    self.api.delete(&path_of(zone, key))
-                } else {
-                    // A set that is there keeps its TTL, which has to be said: it would get Gandi's own.
-                    let ttl = ttl.unwrap_or(self.ttl);
-                    self.api.put(&path_of(zone, key)).json(&json!({ "rrset_values": values, "rrset_ttl": ttl }))
-                };
-                match call.done().await {
-                    // Somebody else has deleted it.
-                    Err(refusal) if values.is_empty() && refusal.is(404) => Ok(()),
-                    other => other.map_err(|refusal| refused(refusal).about([key.0.as_str()])),
-                }
-            });
-            join_all(written).await.into_iter().collect::<Result<()>>()?;
-        }
-        Ok(())
+        let written = sets.iter().map(|(key, Set { values, ttl })| async move {
+            let call = if values.is_empty() {
+                self.api.delete(&path_of(zone, key))
+            } else {
+                // A set that is there keeps its TTL, which has to be said: it would get Gandi's own.
+                let ttl = ttl.unwrap_or(self.ttl);
+                self.api.put(&path_of(zone, key)).json(&json!({ "rrset_values": values, "rrset_ttl": ttl }))
+            };
+            match call.done().await {
+                // Somebody else has deleted it.
+                Err(refusal) if values.is_empty() && refusal.is(404) => Ok(()),
+                other => other.map_err(|refusal| refused(refusal).about([key.0.as_str()])),
+            }
+        });
+        each(written.collect::<Vec<_>>(), AT_ONCE).await
     }
 }
 

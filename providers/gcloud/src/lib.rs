@@ -43,7 +43,11 @@ use dcv_provider::{
     dns::Dns,
     http::{Answer, Api, Call, Refusal, Tokens, header::HeaderName, header::HeaderValue, segment},
     secret::Secret,
-    zone::{Change, DEFAULT_TTL, Record, RecordSets, Zone, ZoneEditor, ZoneList, ZoneProvider, longest_suffix, merge},
+    zone::{
+        Change, DEFAULT_TTL, Record, RecordSets, Zone, ZoneEditor, ZoneList, ZoneProvider,
+        hosts::{alias_in_the_way, bare, checked_ttl},
+        merge,
+    },
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -148,6 +152,7 @@ pub async fn from_config(config: Config, dns: Option<Dns>) -> Result<Gcloud> {
 /// # Errors
 /// Those of [`from_config`].
 pub async fn from_config_in(environment: Environment<'_>, given: Config, dns: Option<Dns>) -> Result<Gcloud> {
+    let ttl = checked_ttl(given.ttl, "Google", DEFAULT_TTL, 1)?;
     let found = Found::search(given.credentials.as_ref(), environment).await?;
     let mut api = Api::new(given.base_url.as_deref().unwrap_or(BASE_URL))?;
     if let Some(payer) = &found.quota_project {
@@ -156,20 +161,18 @@ pub async fn from_config_in(environment: Environment<'_>, given: Config, dns: Op
         api = api.header(HeaderName::from_static("x-goog-user-project"), payer);
     }
     let project = given.project.or_else(|| environment("GOOGLE_CLOUD_PROJECT")).or_else(|| found.project.clone());
-    let fixed = given.zones.iter().map(|(name, id)| zone_of(name, id)).collect();
     let editor = Editor {
         api,
         tokens: Tokens::new(Exchange::new(found)),
         project: OnceCell::new_with(project),
-        fixed,
-        ttl: given.ttl.unwrap_or(DEFAULT_TTL),
-        listed: ZoneList::default(),
+        ttl,
+        listed: ZoneList::of(given.zones.iter().map(|(name, id)| zone_of(name, id))),
     };
     Ok(ZoneProvider::new(editor, dns))
 }
 
 fn zone_of(name: &str, id: &str) -> Zone {
-    Zone { apex: name.trim_end_matches('.').to_ascii_lowercase(), id: id.to_owned() }
+    Zone { apex: bare(name), id: id.to_owned() }
 }
 
 /// Changes zones by changes that only fit what was read.
@@ -179,9 +182,8 @@ pub struct Editor {
     tokens: Tokens<Exchange>,
     /// The project; the machine's is asked for when it is needed.
     project: OnceCell<String>,
-    /// Zones of the configuration; without any, those of the project.
-    fixed: Vec<Zone>,
     ttl: u32,
+    /// The zones of the configuration; without any, those of the project.
     listed: ZoneList,
 }
 
@@ -264,14 +266,11 @@ impl Editor {
         for _ in 0..most {
             let page = Some(("pageToken", token.as_str())).filter(|(_, token)| !token.is_empty());
             let query: Vec<(&str, &str)> = query.iter().copied().chain(page).collect();
-            let mut body: Value = self.ask(|api| api.get(path).query(query.iter().copied())).await?.json()?;
+            let answer = self.ask(|api| api.get(path).query(query.iter().copied())).await?;
+            let mut body: Value = answer.json()?;
             // A list without items has no field for them.
             let page: Vec<T> = match body.get_mut(items).map(Value::take) {
-                Some(page) => serde_json::from_value(page).map_err(|e| {
-                    let message =
-                        format!("{}: GET {path}: the answer is not understood: {e}; check base_url", self.place());
-                    ProviderError::new(ErrorKind::Unavailable, message)
-                })?,
+                Some(page) => serde_json::from_value(page).map_err(|e| answer.not_understood(&e))?,
                 None => Vec::new(),
             };
             all.extend(page);
@@ -394,19 +393,18 @@ fn plan(current: &HashMap<Key, RecordSet>, sets: &RecordSets, ttl: u32) -> Resul
         let (name, rtype) = key;
         let set = current.get(key);
         let there = set.map(|set| set.rrdatas.clone()).unwrap_or_default();
-        let in_the_way = |what: String| Err(ProviderError::new(ErrorKind::Rejected, what).about([name.as_str()]));
         if set.is_some_and(|set| set.routing_policy.is_some()) {
             if add.is_empty() {
                 continue;
             }
-            return in_the_way("a record set with a routing policy is there, which is not ours".to_owned());
+            let message = "a record set with a routing policy is there, which is not ours";
+            return Err(ProviderError::new(ErrorKind::Rejected, message).about([name.as_str()]));
         }
         let wanted = if *rtype == "CNAME" {
             let ours = |list: &[String]| there.iter().any(|is| list.iter().any(|one| one.eq_ignore_ascii_case(is)));
             match there.first() {
                 Some(foreign) if !add.is_empty() && !ours(add) => {
-                    let foreign = foreign.trim_end_matches('.');
-                    return in_the_way(format!("an alias of {foreign} is there, which is not ours"));
+                    return Err(alias_in_the_way(foreign, name));
                 }
                 Some(_) if !add.is_empty() => there.clone(),
                 Some(_) if ours(remove) => Vec::new(),
@@ -448,9 +446,6 @@ impl ZoneEditor for Editor {
     }
 
     async fn find_zone(&self, name: &str) -> Result<Option<Zone>> {
-        if !self.fixed.is_empty() {
-            return Ok(longest_suffix(&self.fixed, name).cloned());
-        }
         let found = self.listed.around(name, self.zones()).await?;
         if let [zone, _, ..] = &found[..] {
             let message = format!("there are {} public zones {}; say in `zones` which one", found.len(), zone.apex);

@@ -25,7 +25,11 @@ use dcv_provider::{
     Descriptor, ErrorKind, OptionSpec, ProofKind, ProviderError, Result,
     dns::Dns,
     secret::Secret,
-    zone::{Change, DEFAULT_TTL, Record, RecordData, Zone, ZoneEditor, ZoneList, ZoneProvider, quote, unquote},
+    zone::{
+        Change, DEFAULT_TTL, Record, RecordData, Zone, ZoneEditor, ZoneList, ZoneProvider,
+        hosts::{Left, Listed, bare, checked_ttl},
+        quote,
+    },
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -109,6 +113,7 @@ pub type Infoblox = ZoneProvider<Editor>;
 /// # Errors
 /// [`ErrorKind::Config`] naming the field.
 pub async fn from_config(config: Config, dns: Option<Dns>) -> Result<Infoblox> {
+    let ttl = checked_ttl(config.ttl, "Infoblox", DEFAULT_TTL, 0)?;
     if config.username.contains(':') {
         let message = "username: it has a colon, which HTTP basic authentication cannot have (RFC 7617)";
         return Err(ProviderError::new(ErrorKind::Config, message));
@@ -120,7 +125,7 @@ pub async fn from_config(config: Config, dns: Option<Dns>) -> Result<Infoblox> {
         wapi,
         view: config.view.clone().or_else(default),
         network_view: config.network_view.clone(),
-        ttl: config.ttl.unwrap_or(DEFAULT_TTL),
+        ttl,
         listed: ZoneList::default(),
     };
     Ok(ZoneProvider::new(editor, dns))
@@ -151,9 +156,9 @@ struct ListedZone {
     view: String,
 }
 
-/// A record that is there.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-struct Listed {
+/// A record as the grid shows it.
+#[derive(Deserialize)]
+struct Shown {
     #[serde(rename = "_ref")]
     reference: String,
     #[serde(default)]
@@ -164,32 +169,22 @@ struct Listed {
     canonical: Option<String>,
 }
 
-impl Listed {
-    fn is_at(&self, name: &str) -> bool {
-        self.dns_name.as_ref().unwrap_or(&self.name).trim_end_matches('.').eq_ignore_ascii_case(name)
-    }
-
-    /// Whether it is this record. A text in quotes, as those with blanks have to be, says the same as one without.
-    fn is(&self, record: &Record) -> bool {
-        self.is_at(&record.name)
-            && match &record.data {
-                RecordData::Txt(wanted) => self
-                    .text
-                    .as_ref()
-                    .is_some_and(|text| text == wanted || text.starts_with('"') && unquote(text) == wanted.as_bytes()),
-                RecordData::Cname(wanted) => {
-                    let target = self.canonical.as_ref().map(|target| target.trim_end_matches('.'));
-                    target.is_some_and(|target| target.eq_ignore_ascii_case(wanted))
-                }
-            }
+impl From<Shown> for Listed {
+    fn from(shown: Shown) -> Self {
+        let (rtype, data) = match shown.canonical {
+            Some(target) => ("CNAME", target),
+            None => ("TXT", shown.text.unwrap_or_default()),
+        };
+        let name = bare(shown.dns_name.as_ref().unwrap_or(&shown.name));
+        Self { id: shown.reference, name, rtype: rtype.to_owned(), data }
     }
 }
 
 /// The records in the answer to many reads: a list of lists.
-fn collect(answer: Value, into: &mut BTreeSet<Listed>) {
+fn collect(answer: Value, into: &mut Vec<Listed>) {
     match answer {
         Value::Array(all) => all.into_iter().for_each(|one| collect(one, into)),
-        one => into.extend(serde_json::from_value::<Listed>(one)),
+        one => into.extend(serde_json::from_value::<Shown>(one).map(Listed::from)),
     }
 }
 
@@ -232,8 +227,9 @@ impl Editor {
         }
     }
 
-    /// What is there at the names and of the types of these records.
-    async fn read<'c>(&self, zone: &Zone, change: &'c Change) -> Result<BTreeSet<Listed>> {
+    /// What is there at the names and of the types of these records. Whether a text would stand beside an alias the grid says: who may
+    /// change texts only need not see aliases.
+    async fn read<'c>(&self, zone: &Zone, change: &'c Change) -> Result<Vec<Listed>> {
         let set = |record: &'c Record| -> (&'c str, &'static str, &'static str) {
             let (object, field, _) = object(&record.data);
             (&record.name, object, field)
@@ -248,8 +244,10 @@ impl Editor {
                 })
             })
             .collect();
-        let mut there = BTreeSet::new();
+        let mut there = Vec::new();
         collect(self.wapi.post("request", &json!(reads)).await?, &mut there);
+        // Two looks are compared.
+        there.sort_unstable_by(|a, b| a.id.cmp(&b.id));
         Ok(there)
     }
 }
@@ -285,16 +283,8 @@ impl ZoneEditor for Editor {
 
     async fn apply(&self, zone: &Zone, change: &Change) -> Result<()> {
         let there = self.read(zone, change).await?;
-        let missing: Vec<&Record> =
-            change.add.iter().filter(|record| !there.iter().any(|listed| listed.is(record))).collect();
-        for record in &missing {
-            let foreign = there.iter().filter(|listed| listed.is_at(&record.name)).find_map(|l| l.canonical.as_ref());
-            if let Some(foreign) = foreign {
-                let message = format!("an alias of {foreign} is there, which is not ours");
-                return Err(ProviderError::new(ErrorKind::Rejected, message).about([record.name.as_str()]));
-            }
-        }
-        let posts = missing.iter().map(|record| {
+        let left = Left::of(change, &there)?;
+        let posts = left.add.iter().map(|record| {
             let (object, field, said) = object(&record.data);
             json!({
                 "method": "POST", "object": object,
@@ -303,8 +293,7 @@ impl ZoneEditor for Editor {
                 },
             })
         });
-        let gone = there.iter().filter(|listed| change.remove.iter().any(|record| listed.is(record)));
-        let deletes = gone.map(|listed| json!({ "method": "DELETE", "object": listed.reference }));
+        let deletes = left.remove.iter().map(|listed| json!({ "method": "DELETE", "object": listed.id }));
         let requests: Vec<Value> = posts.chain(deletes).collect();
         if requests.is_empty() {
             return Ok(());
@@ -326,14 +315,12 @@ mod tests {
 
     #[test]
     fn records_are_compared_by_what_they_say() {
-        let listed = |name: &str, text: &str| Listed {
-            reference: "record:txt/x".to_owned(),
-            name: name.to_owned(),
-            dns_name: (name == "bücher.example").then(|| "xn--bcher-kva.example".to_owned()),
-            text: Some(text.to_owned()),
-            canonical: None,
+        let shown = |name: &str, text: &str| -> Vec<Listed> {
+            let dns_name = (name == "bücher.example").then_some("xn--bcher-kva.example");
+            let mut all = Vec::new();
+            collect(json!([[{ "_ref": "record:txt/x", "name": name, "dns_name": dns_name, "text": text }]]), &mut all);
+            all
         };
-        let txt = |name: &str, text: &str| Record { name: name.to_owned(), data: RecordData::Txt(text.to_owned()) };
         for (name, text, owner, wanted, same) in [
             ("a.example", "abc", "a.example", "abc", true),
             ("a.example", "\"a b\"", "a.example", "a b", true),
@@ -341,7 +328,9 @@ mod tests {
             ("A.example", "abc", "a.example", "abc", true),
             ("bücher.example", "abc", "xn--bcher-kva.example", "abc", true),
         ] {
-            assert_eq!(listed(name, text).is(&txt(owner, wanted)), same, "{name} {text}");
+            let add = vec![Record { name: owner.to_owned(), data: RecordData::Txt(wanted.to_owned()) }];
+            let (change, there) = (Change { add, remove: Vec::new() }, shown(name, text));
+            assert_eq!(Left::of(&change, &there).expect("no alias").add.is_empty(), same, "{name} {text}");
         }
         assert_eq!(
             (text("abc;=d"), text("a b"), text("a\"b")),

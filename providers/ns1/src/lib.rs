@@ -26,9 +26,13 @@ use dcv_provider::{
     dns::Dns,
     http::{Answer, Api, Call, Refusal, segment},
     secret::Secret,
-    zone::{Change, DEFAULT_TTL, Record, RecordData, Zone, ZoneEditor, ZoneList, ZoneProvider, hosts::alone, unquote},
+    zone::{
+        Change, DEFAULT_TTL, Record, RecordData, Zone, ZoneEditor, ZoneList, ZoneProvider,
+        hosts::{alias_in_the_way, alone, checked_ttl, each, put_back},
+        unquote,
+    },
 };
-use futures_util::future::{join_all, try_join_all};
+use futures_util::future::try_join_all;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
@@ -91,10 +95,7 @@ pub type Ns1 = ZoneProvider<Editor>;
 /// # Errors
 /// [`ErrorKind::Config`] naming the field.
 pub async fn from_config(config: Config, dns: Option<Dns>) -> Result<Ns1> {
-    let ttl = config.ttl.unwrap_or(DEFAULT_TTL);
-    if ttl == 0 {
-        return Err(ProviderError::new(ErrorKind::Config, "ttl: 0 is no TTL; give 1 or more"));
-    }
+    let ttl = checked_ttl(config.ttl, "NS1", DEFAULT_TTL, 1)?;
     let key = config.key.read("key").await?;
     let api = Api::new(config.base_url.as_deref().unwrap_or(BASE_URL))?.credential("key", "x-nsone-key", "", &key)?;
     Ok(ZoneProvider::new(Editor { api, ttl, listed: ZoneList::default(), pause: AtomicU64::new(0) }, dns))
@@ -359,29 +360,23 @@ impl ZoneEditor for Editor {
         for (key, (add, _)) in sets.iter().filter(|(key, (add, _))| key.1 == "CNAME" && !add.is_empty()) {
             let mut aliases = there.get(key).into_iter().flat_map(|set| &set.says);
             if let Some(foreign) = aliases.find(|said| !add.iter().any(|target| same(key.1, said, target))) {
-                let message = format!("an alias of {foreign} is there, which is not ours");
-                return Err(ProviderError::new(ErrorKind::Rejected, message).about([key.0.as_str()]));
+                return Err(alias_in_the_way(foreign, &key.0));
             }
         }
         let open: Vec<_> =
             sets.iter().filter(|(key, (add, remove))| !holds(key.1, there.get(key), add, remove)).collect();
-        // Requests that are under way are waited for even when one fails: nothing is to be written after the error is known.
-        for some in open.chunks(AT_ONCE) {
-            let writes = some.iter().map(async |(key, (add, remove))| {
-                let written = self.write(zone, key, there.get(key), add, remove).await;
-                written.map_err(|error| error.about([key.0.as_str()]))
-            });
-            join_all(writes).await.into_iter().collect::<Result<()>>()?;
-        }
+        let writes = open.iter().map(async |(key, (add, remove))| {
+            let written = self.write(zone, key, there.get(key), add, remove).await;
+            written.map_err(|error| error.about([key.0.as_str()]))
+        });
+        each(writes.collect::<Vec<_>>(), AT_ONCE).await?;
         if open.is_empty() {
             return Ok(());
         }
         // Whoever read before this write and writes after it puts the old set back.
         let now = self.read(zone, open.iter().map(|(key, _)| *key).collect()).await?;
-        if open.iter().all(|(key, (add, remove))| holds(key.1, now.get(key), add, remove)) {
-            return Ok(());
-        }
-        Err(ProviderError::new(ErrorKind::Conflict, "another writer put older record sets back"))
+        let lost = open.iter().find(|(key, (add, remove))| !holds(key.1, now.get(key), add, remove));
+        lost.map_or(Ok(()), |(key, _)| Err(put_back(&self.place(), &key.0)))
     }
 }
 

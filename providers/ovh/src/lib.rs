@@ -24,7 +24,7 @@ use dcv_provider::{
     secret::Secret,
     zone::{
         Change, DEFAULT_TTL, Record, RecordData, Zone, ZoneEditor, ZoneList, ZoneProvider,
-        hosts::{ById, Listed, absolute, change_by_id, relative},
+        hosts::{ById, Listed, absolute, change_by_id, checked_ttl, relative},
     },
 };
 use futures_util::future::try_join_all;
@@ -105,10 +105,7 @@ pub type Ovh = ZoneProvider<Editor>;
 /// # Errors
 /// [`ErrorKind::Config`] naming the field.
 pub async fn from_config(config: Config, dns: Option<Dns>) -> Result<Ovh> {
-    let ttl = config.ttl.unwrap_or(DEFAULT_TTL);
-    if ttl == 0 {
-        return Err(ProviderError::new(ErrorKind::Config, "ttl: 0 is no TTL; give 1 or more"));
-    }
+    let ttl = checked_ttl(config.ttl, "OVHcloud", DEFAULT_TTL, 1)?;
     let base_url = config.base_url.as_deref().unwrap_or(BASE_URL);
     let base_url = ENDPOINTS.iter().find(|(name, _)| *name == base_url).map_or(base_url, |(_, url)| url);
     let application_secret = config.application_secret.read("application_secret").await?;

@@ -16,13 +16,14 @@ use std::{
 
 use async_trait::async_trait;
 use dcv_provider::{
-    Descriptor, ErrorKind, OptionSpec, ProofKind, ProviderError, Result,
+    Descriptor, OptionSpec, ProofKind, Result,
     dns::Dns,
     http::{Api, Refusal, header::HeaderName},
     secret::Secret,
     zone::{
-        Change, DEFAULT_TTL, Record, Zone, ZoneEditor, ZoneList, ZoneProvider, hosts::alone, longest_suffix, merge,
-        unquote,
+        Change, DEFAULT_TTL, Record, Zone, ZoneEditor, ZoneList, ZoneProvider,
+        hosts::{alias_in_the_way, alone, bare, checked_ttl, put_back},
+        merge, unquote,
     },
 };
 use futures_util::future::try_join_all;
@@ -102,15 +103,14 @@ pub type PowerDns = ZoneProvider<Editor>;
 /// # Errors
 /// [`ErrorKind::Config`] naming the field.
 pub async fn from_config(config: Config, dns: Option<Dns>) -> Result<PowerDns> {
+    let ttl = checked_ttl(config.ttl, "PowerDNS", DEFAULT_TTL, 0)?;
     let key = config.api_key.read("api_key").await?;
     let mut editor = Editor::of(Api::trusting("url", base(&config.url), config.ca_file.as_deref()).await?, &key)?;
     if let Some(id) = config.server_id {
         editor.server_id = id;
     }
-    if let Some(ttl) = config.ttl {
-        editor.ttl = ttl;
-    }
-    editor.fixed = config.zones.iter().map(|zone| zone_of(zone)).collect();
+    editor.ttl = ttl;
+    editor.listed = ZoneList::of(config.zones.iter().map(|zone| zone_of(zone)));
     Ok(ZoneProvider::new(editor, dns))
 }
 
@@ -120,16 +120,14 @@ pub struct Editor {
     api: Api,
     server_id: String,
     ttl: u32,
-    /// Zones of the configuration; without any, those of the server.
-    fixed: Vec<Zone>,
-    /// The server's zones.
+    /// The zones of the configuration; without any, those of the server.
     listed: ZoneList,
     /// Held by whoever writes again after the server could not cope with several at once.
     turn: tokio::sync::Mutex<()>,
 }
 
 fn zone_of(name: &str) -> Zone {
-    let apex = name.trim_end_matches('.').to_ascii_lowercase();
+    let apex = bare(name);
     Zone { id: format!("{apex}."), apex }
 }
 
@@ -191,7 +189,6 @@ impl Editor {
             api: api.credential("api_key", HeaderName::from_static("x-api-key"), "", key)?,
             server_id: "localhost".to_owned(),
             ttl: DEFAULT_TTL,
-            fixed: Vec::new(),
             listed: ZoneList::default(),
             turn: tokio::sync::Mutex::default(),
         })
@@ -295,9 +292,6 @@ impl ZoneEditor for Editor {
     }
 
     async fn find_zone(&self, name: &str) -> Result<Option<Zone>> {
-        if !self.fixed.is_empty() {
-            return Ok(longest_suffix(&self.fixed, name).cloned());
-        }
         Ok(self.listed.around(name, self.zones()).await?.into_iter().next())
     }
 
@@ -314,8 +308,7 @@ impl ZoneEditor for Editor {
         for (key, (add, _)) in sets.iter().filter(|(key, (add, _))| key.1 == "CNAME" && !add.is_empty()) {
             let mut there = current.get(key).into_iter().flat_map(|set| &set.records);
             if let Some(foreign) = there.find(|value| !add.contains(&value.content)) {
-                let message = format!("an alias of {} is there, which is not ours", foreign.content);
-                return Err(ProviderError::new(ErrorKind::Rejected, message).about([key.0.as_str()]));
+                return Err(alias_in_the_way(&foreign.content, &key.0));
             }
         }
         let replacements: Vec<Replacement> = sets
@@ -328,12 +321,8 @@ impl ZoneEditor for Editor {
         self.write(zone, &serde_json::json!({ "rrsets": replacements })).await?;
         // Whoever read before this write and writes after it puts the old set back.
         let now = self.read_back(zone, &keys).await?;
-        let done = sets.iter().all(|(key, (add, remove))| holds(now.get(key), add, remove));
-        if done {
-            Ok(())
-        } else {
-            Err(ProviderError::new(ErrorKind::Conflict, "another writer put older record sets back"))
-        }
+        let lost = sets.iter().find(|(key, (add, remove))| !holds(now.get(key), add, remove));
+        lost.map_or(Ok(()), |(key, _)| Err(put_back(&self.place(), &key.0)))
     }
 }
 

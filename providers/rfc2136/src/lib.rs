@@ -27,7 +27,11 @@ use dcv_provider::{
     Descriptor, ErrorKind, OptionSpec, ProofKind, ProviderError, Result,
     dns::{Answer, Dns, DnsError, Recursion, exchange, exchange_tcp, is_within, to_name},
     secret::Secret,
-    zone::{Change, DEFAULT_TTL, Record as ZoneRecord, RecordData, Zone, ZoneEditor, ZoneProvider, longest_suffix},
+    zone::{
+        Change, DEFAULT_TTL, Record as ZoneRecord, RecordData, Zone, ZoneEditor, ZoneProvider,
+        hosts::{alias_in_the_way, bare, checked_ttl},
+        longest_suffix,
+    },
 };
 use futures_util::{
     future::try_join_all,
@@ -224,7 +228,7 @@ impl Builder {
         }
         let signer = self.tsig.map(|(name, algorithm, secret)| signer(&name, &algorithm, &secret)).transpose()?;
         let zones = self.zones.iter().map(|zone| {
-            let apex = zone.trim_end_matches('.').to_ascii_lowercase();
+            let apex = bare(zone);
             to_name(&apex).map_err(|e| config(format!("zones: {e}")))?;
             Ok(Zone { id: apex.clone(), apex })
         });
@@ -248,15 +252,17 @@ impl Builder {
 /// # Errors
 /// [`ErrorKind::Config`] naming the field.
 pub async fn from_config(config: Config, dns: Option<Dns>) -> Result<Rfc2136> {
-    let mut builder = builder(config.server).zones(config.zones);
+    let ttl = checked_ttl(config.ttl, "DNS", DEFAULT_TTL, 0)?;
+    let mut builder = builder(config.server).zones(config.zones).ttl(ttl);
     if let Some(tsig) = config.tsig {
         let secret = tsig.secret.read("tsig.secret").await?;
         builder = builder.tsig_with(tsig.name, tsig.algorithm.unwrap_or_else(|| "hmac-sha256".to_owned()), secret);
     }
-    if let Some(ttl) = config.ttl {
-        builder = builder.ttl(ttl);
-    }
     if let Some(seconds) = config.timeout {
+        if seconds == 0 {
+            let message = "timeout: no server answers in 0 seconds; give 1 or more";
+            return Err(ProviderError::new(ErrorKind::Config, message));
+        }
         builder = builder.deadline(Duration::from_secs(seconds));
     }
     builder.dns = dns;
@@ -406,8 +412,9 @@ impl Editor {
         match (&record.data, answer.alias()) {
             (RecordData::Cname(target), Some(there)) if there.eq_ignore_ascii_case(target) => Ok(false),
             (data, Some(there)) => {
-                let rtype = data.rtype();
-                rejected(format!("an alias of {there} is there, which is not ours, and no {rtype} can stand beside it"))
+                let mut error = alias_in_the_way(&there, &record.name);
+                error.message = format!("{}, and no {} can stand beside it", error.message, data.rtype());
+                Err(error)
             }
             (RecordData::Cname(_), None) if !answer.is_empty() => {
                 rejected(format!("there is other data in zone {}, and a CNAME cannot stand beside it", zone.apex))
@@ -647,6 +654,8 @@ impl ZoneEditor for Editor {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
 
     #[test]
@@ -674,5 +683,9 @@ mod tests {
         let error = build("hmac-sha256", "planted!secret").expect_err("no Base64").to_string();
         assert!(error.starts_with("tsig.secret: ") && !error.contains("planted"), "{error}");
         assert!(builder(" ").build().is_err());
+        let config =
+            Config { server: "127.0.0.1".to_owned(), zones: Vec::new(), tsig: None, ttl: None, timeout: Some(0) };
+        let error = from_config(config, None).now_or_never().expect("nobody is asked").expect_err("no time");
+        assert_eq!(error.to_string(), "timeout: no server answers in 0 seconds; give 1 or more");
     }
 }

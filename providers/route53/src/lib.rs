@@ -57,7 +57,8 @@ use dcv_provider::{
     dns::Dns,
     secret::Secret,
     zone::{
-        Change, DEFAULT_TTL, Record, RecordData, RecordSets, Zone, ZoneEditor, ZoneList, ZoneProvider, longest_suffix,
+        Change, DEFAULT_TTL, Record, RecordData, RecordSets, Zone, ZoneEditor, ZoneList, ZoneProvider,
+        hosts::{alias_in_the_way, bare, checked_ttl},
         merge,
     },
 };
@@ -136,6 +137,7 @@ pub type Route53 = ZoneProvider<Editor>;
 /// # Errors
 /// [`ErrorKind::Config`] naming the field.
 pub async fn from_config(config: Config, dns: Option<Dns>) -> Result<Route53> {
+    let ttl = checked_ttl(config.ttl, "Route 53", DEFAULT_TTL, 0)?;
     let from = match (config.access_key_id, &config.secret_access_key, config.profile) {
         (None, None, None) => CredentialsFrom::Chain,
         (None, None, Some(profile)) => CredentialsFrom::Profile(profile),
@@ -146,9 +148,7 @@ pub async fn from_config(config: Config, dns: Option<Dns>) -> Result<Route53> {
         }
     };
     let mut editor = Editor::new(from, config.endpoint.as_deref()).await.with_zones(config.zones);
-    if let Some(ttl) = config.ttl {
-        editor.ttl = ttl;
-    }
+    editor.ttl = ttl;
     Ok(ZoneProvider::new(editor, dns))
 }
 
@@ -166,15 +166,13 @@ pub enum CredentialsFrom {
 pub struct Editor {
     client: Client,
     ttl: u32,
-    /// Zones of the configuration; without any, the account's public ones.
-    fixed: Vec<Zone>,
-    /// The account's public zones, and when they were asked for.
+    /// The zones of the configuration; without any, the account's public ones.
     listed: ZoneList,
 }
 
 impl std::fmt::Debug for Editor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Editor").field("fixed", &self.fixed).finish_non_exhaustive()
+        f.debug_struct("Editor").field("listed", &self.listed).finish_non_exhaustive()
     }
 }
 
@@ -204,13 +202,13 @@ impl Editor {
             config = config.endpoint_url(url);
         }
         let client = Client::from_conf(config.build());
-        Self { client, ttl: DEFAULT_TTL, fixed: Vec::new(), listed: ZoneList::default() }
+        Self { client, ttl: DEFAULT_TTL, listed: ZoneList::default() }
     }
 
     /// Limits it to these zones, given with their ids. They are not looked up, which saves a permission.
     #[must_use]
     pub fn with_zones(mut self, zones: impl IntoIterator<Item = (String, String)>) -> Self {
-        self.fixed = zones.into_iter().map(|(name, id)| zone_of(&name, &id)).collect();
+        self.listed = ZoneList::of(zones.into_iter().map(|(name, id)| zone_of(&name, &id)));
         self
     }
 
@@ -282,7 +280,7 @@ impl Editor {
 }
 
 fn zone_of(name: &str, id: &str) -> Zone {
-    Zone { apex: name.trim_end_matches('.').to_ascii_lowercase(), id: id.trim_start_matches("/hostedzone/").to_owned() }
+    Zone { apex: bare(name), id: id.trim_start_matches("/hostedzone/").to_owned() }
 }
 
 fn key_of(set: &ResourceRecordSet) -> Key {
@@ -323,7 +321,7 @@ fn plan(current: &[ResourceRecordSet], sets: &RecordSets, ttl: u32) -> Result<Ve
         if let (true, Some(foreign)) = (key.1 == "CNAME", there.iter().find(|there| !add.contains(there)))
             && !add.is_empty()
         {
-            return rejected(format!("an alias of {foreign} is there, which is not ours"));
+            return Err(alias_in_the_way(foreign, &key.0));
         }
         let merged = merge(&there, add, remove);
         if merged == there {
@@ -427,9 +425,6 @@ impl ZoneEditor for Editor {
     }
 
     async fn find_zone(&self, name: &str) -> Result<Option<Zone>> {
-        if !self.fixed.is_empty() {
-            return Ok(longest_suffix(&self.fixed, name).cloned());
-        }
         let found = self.listed.around(name, self.public_zones()).await?;
         if let [zone, _, ..] = &found[..] {
             let message = format!("there are {} public zones {}; say in `zones` which one", found.len(), zone.apex);

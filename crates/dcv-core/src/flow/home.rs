@@ -137,9 +137,7 @@ impl Worker<'_> {
     async fn run_command(&self, deploy: &Deploy) -> Result<(), String> {
         let (program, arguments) = deploy.command.split_first().ok_or("the command is empty")?;
         let mut command = tokio::process::Command::new(program);
-        for variable in dcv_provider::secret::variables() {
-            command.env_remove(variable);
-        }
+        dcv_provider::secret::withhold(&mut command);
         command.args(arguments).env("DCV_RUN", self.run.id.as_str()).env("DCV_NAMES", self.names().join(" "));
         command.env("DCV_NAME", self.names().first().map_or("", String::as_str));
         if let Some(id) = self.run.order_id {

@@ -3,7 +3,8 @@
 //! Where every value is a record with an id of its own, [`change_by_id`] posts what is missing and deletes what is to go: nothing
 //! is ever replaced, and what is not ours is in no request. Where only whole record sets can be written, [`change_by_set`]
 //! computes them with [`merge`](super::merge), keeps writers on one machine apart, and reads them back, so that a writer
-//! elsewhere who put an older set back is noticed and the change made again.
+//! elsewhere who put an older set back is noticed and the change made again. What other hosts share with these is here, too: how
+//! names are written, which TTLs there are, what is said of an alias in the way, and [`each`].
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,16 +13,18 @@ use std::{
 };
 
 use async_trait::async_trait;
-use futures_util::future::join_all;
+use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use super::{Change, Record, RecordData, Zone, ZoneEditor, merge, same, unquote};
-use crate::{ErrorKind, ProviderError, Result};
+use crate::{ErrorKind, ProviderError, Result, Retry};
 
 /// How many requests that concern single records are under way at once.
 const AT_ONCE: usize = 8;
 /// How long others on this machine may keep a zone to themselves, and how often that is looked at.
 const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 const LOCK_PAUSE: Duration = Duration::from_millis(5);
+/// The longest TTL (RFC 2181 section 8).
+const MOST_TTL: u32 = 0x7fff_ffff;
 
 /// A name as hosts have it that speak of names relative to their zone; the zone itself is empty.
 #[must_use]
@@ -47,6 +50,57 @@ pub fn absolute(zone: &Zone, name: &str) -> String {
     } else {
         format!("{name}.{}", zone.apex)
     }
+}
+
+/// A name as we have it: lower case, no final dot.
+#[must_use]
+pub fn bare(name: &str) -> String {
+    name.trim_end_matches('.').to_ascii_lowercase()
+}
+
+/// A TTL that `vendor` takes: the one that is given, or else the usual one.
+///
+/// # Errors
+/// [`ErrorKind::Config`] naming `ttl` when it is less than the least, or more than DNS has.
+pub fn checked_ttl(ttl: Option<u32>, vendor: &str, usual: u32, least: u32) -> Result<u32> {
+    let ttl = ttl.unwrap_or(usual);
+    let message = if ttl < least {
+        format!("ttl: {ttl} is less than {vendor} has; give {least} or more")
+    } else if ttl > MOST_TTL {
+        format!("ttl: {ttl} is more than DNS has; give {MOST_TTL} or less")
+    } else {
+        return Ok(ttl);
+    };
+    Err(ProviderError::new(ErrorKind::Config, message))
+}
+
+/// Makes changes, `at_once` of them at a time. One that is under way is waited for even when another fails, for a request that
+/// is dropped may still be carried out, and nothing is to be written after the error is known. Refusals and lost races concern
+/// one change, and the others are made all the same; any other error would be said of the others, too, so no more are begun.
+///
+/// # Errors
+/// Of several the one that most needs a person, about the names of all of its kind.
+pub async fn each<F: Future<Output = Result<()>>>(changes: impl IntoIterator<Item = F>, at_once: usize) -> Result<()> {
+    let is_of_one = |kind| matches!(kind, ErrorKind::Rejected | ErrorKind::Conflict);
+    let needs_a_person = |error: &ProviderError| (error.retry == Retry::No, !is_of_one(error.kind));
+    let mut waiting = changes.into_iter();
+    let mut under_way: FuturesUnordered<F> = waiting.by_ref().take(at_once).collect();
+    let mut worst: Option<ProviderError> = None;
+    let mut go_on = true;
+    while let Some(done) = under_way.next().await {
+        if let Err(error) = done {
+            go_on &= is_of_one(error.kind);
+            worst = Some(match worst {
+                Some(before) if before.kind == error.kind => before.about(error.subjects),
+                Some(before) if needs_a_person(&before) >= needs_a_person(&error) => before,
+                _ => error,
+            });
+        }
+        if go_on {
+            under_way.extend(waiting.next());
+        }
+    }
+    worst.map_or(Ok(()), Err)
 }
 
 /// A record at a host that gives each an id.
@@ -80,6 +134,9 @@ impl Listed {
 #[async_trait]
 pub trait ById: ZoneEditor {
     /// The texts and aliases at these names, and possibly at others.
+    ///
+    /// # Errors
+    /// When they cannot be read.
     async fn read(&self, zone: &Zone, names: &[&str]) -> Result<Vec<Listed>>;
 
     /// Adds a record.
@@ -113,8 +170,9 @@ impl<'c> Left<'c> {
         let add: Vec<&Record> =
             change.add.iter().filter(|record| !there.iter().any(|listed| listed.is(record))).collect();
         for record in &add {
-            let alias = there.iter().find(|listed| listed.rtype == "CNAME" && listed.name == record.name);
-            refuse_alias(alias.map(|listed| listed.data.as_str()), &record.name)?;
+            if let Some(alias) = there.iter().find(|listed| listed.rtype == "CNAME" && listed.name == record.name) {
+                return Err(alias_in_the_way(&alias.data, &record.name));
+            }
         }
         let is_to_go = |listed: &&Listed| change.remove.iter().any(|record| listed.is(record));
         Ok(Self { add, remove: there.iter().filter(is_to_go).collect() })
@@ -128,40 +186,43 @@ impl<'c> Left<'c> {
 pub async fn change_by_id<H: ById + ?Sized>(host: &H, zone: &Zone, change: &Change) -> Result<()> {
     let there = host.read(zone, &change.names()).await?;
     let left = Left::of(change, &there)?;
-    // Requests that are under way are waited for even when one fails: nothing is to be written after the error is known.
-    for some in left.add.chunks(AT_ONCE) {
-        let added = some.iter().map(|record| async move {
-            match host.add(zone, record).await {
-                // Somebody else may have added the very same a moment ago.
-                Err(error) if matches!(error.kind, ErrorKind::Conflict | ErrorKind::Rejected) => {
-                    let there = host.read(zone, &[&record.name]).await?;
-                    if there.iter().any(|listed| listed.is(record)) { Ok(()) } else { Err(about(error, &record.name)) }
-                }
-                other => other.map_err(|error| about(error, &record.name)),
+    let add = left.add.iter().map(|record| async move {
+        match host.add(zone, record).await {
+            // Somebody else may have added the very same a moment ago.
+            Err(error) if matches!(error.kind, ErrorKind::Conflict | ErrorKind::Rejected) => {
+                let there = host.read(zone, &[&record.name]).await?;
+                if there.iter().any(|listed| listed.is(record)) { Ok(()) } else { Err(about(error, &record.name)) }
             }
-        });
-        join_all(added).await.into_iter().collect::<Result<()>>()?;
-    }
-    for some in left.remove.chunks(AT_ONCE) {
-        let removed = some.iter().map(|listed| async move {
-            match host.remove(zone, listed).await {
-                Err(error) if error.kind == ErrorKind::NotServed => Ok(()),
-                other => other.map_err(|error| about(error, &listed.name)),
-            }
-        });
-        join_all(removed).await.into_iter().collect::<Result<()>>()?;
-    }
-    Ok(())
+            other => other.map_err(|error| about(error, &record.name)),
+        }
+    });
+    each(add.collect::<Vec<_>>(), AT_ONCE).await?;
+    let remove = left.remove.iter().map(|listed| async move {
+        match host.remove(zone, listed).await {
+            Err(error) if error.kind == ErrorKind::NotServed => Ok(()),
+            other => other.map_err(|error| about(error, &listed.name)),
+        }
+    });
+    each(remove.collect::<Vec<_>>(), AT_ONCE).await
 }
 
 fn about(error: ProviderError, name: &str) -> ProviderError {
     if error.subjects.is_empty() { error.about([name]) } else { error }
 }
 
-fn refuse_alias(target: Option<&str>, name: &str) -> Result<()> {
-    let Some(target) = target else { return Ok(()) };
+/// The refusal where an alias that is not ours has the name: it has one target, and nothing beside it.
+#[must_use]
+pub fn alias_in_the_way(target: &str, name: &str) -> ProviderError {
     let message = format!("an alias of {} is there, which is not ours", target.trim_end_matches('.'));
-    Err(ProviderError::new(ErrorKind::Rejected, message).about([name]))
+    ProviderError::new(ErrorKind::Rejected, message).about([name])
+}
+
+/// The lost race that shows when what was written at `place` is read again: whoever read before us and wrote after us puts an older
+/// record set back.
+#[must_use]
+pub fn put_back(place: &str, name: &str) -> ProviderError {
+    let message = format!("{place}: another writer has put the record set back");
+    ProviderError::new(ErrorKind::Conflict, message).about([name])
 }
 
 /// Owner name (absolute, lower case, no final dot) and type of a record set.
@@ -182,6 +243,9 @@ pub struct Set {
 #[async_trait]
 pub trait BySet: ZoneEditor {
     /// What is in these record sets, and possibly in others.
+    ///
+    /// # Errors
+    /// When they cannot be read.
     async fn read(&self, zone: &Zone, keys: &BTreeSet<Key>) -> Result<Sets>;
 
     /// Writes these record sets, in as few requests as the host takes; an empty one is deleted.
@@ -211,10 +275,9 @@ pub async fn change_by_set<H: BySet + ?Sized>(host: &H, zone: &Zone, change: &Ch
         if after == before.values {
             continue;
         }
-        // An alias has one target.
         let foreign = there.get(&(key.0.clone(), "CNAME")).and_then(|set| set.values.first());
-        if !add.is_empty() {
-            refuse_alias(foreign.map(String::as_str), &key.0)?;
+        if let Some(target) = foreign.filter(|_| !add.is_empty()) {
+            return Err(alias_in_the_way(target, &key.0));
         }
         sets.insert(key.clone(), Set { values: after, ttl: before.ttl });
     }
@@ -227,8 +290,7 @@ pub async fn change_by_set<H: BySet + ?Sized>(host: &H, zone: &Zone, change: &Ch
         |key: &Key, value: &String| there.get(key).is_some_and(|set| set.values.iter().any(|one| same(one, value)));
     for (key, (add, remove)) in wanted.iter().filter(|(key, _)| sets.contains_key(*key)) {
         if !add.iter().all(|value| holds(key, value)) || remove.iter().any(|value| holds(key, value)) {
-            let message = format!("{}: another writer has put the record set back", host.place());
-            return Err(ProviderError::new(ErrorKind::Conflict, message).about([key.0.as_str()]));
+            return Err(put_back(&host.place(), &key.0));
         }
     }
     Ok(())
@@ -257,7 +319,15 @@ pub async fn alone(host: &str, zone: &Zone) -> Option<File> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::{
+        cell::{Cell, RefCell},
+        future::poll_fn,
+        task::{Context, Poll, Waker},
+    };
+
+    use futures_util::FutureExt;
+
+    use super::{super::ZoneList, *};
 
     #[test]
     fn names_go_both_ways() {
@@ -270,6 +340,62 @@ mod tests {
         }
         assert_eq!((absolute(&zone, ""), relative(&zone, "example.com")), ("example.com".to_owned(), ""));
         assert_eq!(absolute(&zone, "WWW"), "www.example.com");
+    }
+
+    #[test]
+    fn ttls_are_within_what_the_vendor_and_dns_have() {
+        let checked = |ttl| checked_ttl(ttl, "Shelf", 60, 30).map_err(|error| error.to_string());
+        assert_eq!((checked(None), checked(Some(30)), checked(Some(MOST_TTL))), (Ok(60), Ok(30), Ok(MOST_TTL)));
+        assert_eq!(checked(Some(29)), Err("ttl: 29 is less than Shelf has; give 30 or more".to_owned()));
+        let long = "ttl: 2147483648 is more than DNS has; give 2147483647 or less";
+        assert_eq!(checked(Some(MOST_TTL + 1)), Err(long.to_owned()));
+    }
+
+    #[test]
+    fn what_is_under_way_is_waited_for_though_others_have_failed() {
+        let (begun, answer, waker) = (RefCell::new(Vec::new()), Cell::new(None), Cell::new(None));
+        let change = |n: usize| {
+            let (begun, answer, waker) = (&begun, &answer, &waker);
+            async move {
+                begun.borrow_mut().push(n);
+                match n {
+                    0 => Err(ProviderError::new(ErrorKind::Rejected, "no").about(["a"])),
+                    1 => {
+                        poll_fn(|context| {
+                            waker.set(Some(context.waker().clone()));
+                            answer.take().map_or(Poll::Pending, Poll::Ready)
+                        })
+                        .await
+                    }
+                    2 => Err(ProviderError::new(ErrorKind::Rejected, "no").about(["b"])),
+                    3 => Err(ProviderError::new(ErrorKind::Unavailable, "down")),
+                    _ => Ok(()),
+                }
+            }
+        };
+        let mut changes = Box::pin(each((0..9).map(change), 2));
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(changes.as_mut().poll(&mut context).is_pending(), "the second may still be carried out");
+        assert_eq!(*begun.borrow(), [0, 1, 2, 3], "a refusal does not keep others back, a host that is down does");
+        answer.set(Some(Ok(())));
+        waker.take().map(Waker::wake).expect("it is waited for");
+        let Poll::Ready(Err(error)) = changes.as_mut().poll(&mut context) else { panic!("all is answered") };
+        assert_eq!((error.kind, error.to_string().as_str()), (ErrorKind::Rejected, "no (a, b)"));
+        assert_eq!(begun.borrow().len(), 4, "no more are begun");
+    }
+
+    #[test]
+    fn zones_of_a_configuration_are_not_asked_for() {
+        let zone = |name: &str| Zone { apex: bare(name), id: String::new() };
+        let fixed = ZoneList::of([zone("Example.COM."), zone("sub.example.com")]);
+        let found = |name| {
+            let ask = async { panic!("nobody is to be asked") };
+            fixed.around(name, ask).now_or_never().expect("no waiting").expect("no error")
+        };
+        assert_eq!(found("_dnsauth.www.example.com"), [zone("example.com")]);
+        assert_eq!(found("a.sub.example.com"), [zone("sub.example.com")]);
+        assert_eq!(found("example.org"), []);
+        assert!(fixed.is_fixed() && !ZoneList::default().is_fixed());
     }
 
     #[test]

@@ -83,9 +83,8 @@ impl<'t> Document<'t> {
             (within, inner) => format!("{within}.{inner}"),
         };
         let mut message = error.message().trim().replace('\n', "; ");
-        let may_be_secret = ["provider.", "ca", "state"].iter().any(|secret| field.starts_with(secret));
-        if may_be_secret
-            && let Some((before, rest)) = message.split_once("string \"")
+        // Whatever the field: a text in the wrong place may be a secret.
+        if let Some((before, rest)) = message.split_once("string \"")
             && let Some((_, after)) = rest.rsplit_once('"')
         {
             message = format!("{before}a string{after}");

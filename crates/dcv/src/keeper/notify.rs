@@ -22,10 +22,7 @@ pub(super) async fn notify(keep: &Keep, label: &str, code: Code, text: &str) -> 
 async fn by_command(keep: &Keep, message: &str) -> Result<(), String> {
     let Some((program, arguments)) = keep.notify.split_first() else { return Ok(()) };
     let mut child = tokio::process::Command::new(program);
-    for variable in dcv_provider::secret::variables() {
-        child.env_remove(variable);
-    }
-    let mut child = child
+    let mut child = dcv_provider::secret::withhold(&mut child)
         .args(arguments)
         .stdin(std::process::Stdio::piped())
         .stdout(std::process::Stdio::null())

@@ -163,8 +163,7 @@ async fn mistakes_in_the_configuration_are_named() {
         assert_eq!(error.kind, ErrorKind::Config, "{error}");
         assert!(error.to_string().contains(part), "{error}");
     }
-    let toml = "EXEC_PATH = 'true'\nEXEC_MODE = 'RAW'";
-    from_config(config(toml), None).await.expect("lego's names are understood");
+    from_config(config("path = 'true'\nmode = 'RAW'"), None).await.expect("lego's mode is understood");
     assert!(toml::from_str::<dcv_bridge::exec::Config>("path = 'true'\nmode = 'raw?'").is_err());
     let example = DESCRIPTOR.example.replacen("type = \"exec\"\n", "", 1);
     config::<dcv_bridge::exec::Config>(&example);
