@@ -5,7 +5,7 @@
 
 use anyhow::{Context, Result};
 use dcv_core::{
-    Dcv, Method, Outcome, Request, Settings,
+    Dcv, DcvBuilder, Method, Outcome, Request, Settings, TxtOwner,
     key::{KeyKind, PrivateKey},
     name::DnsName,
 };
@@ -34,6 +34,16 @@ pub fn dns() -> Result<Dns> {
 
 /// Orders a certificate for the names on the command line and prints it.
 pub async fn order(provider: impl DcvProvider + 'static, method: Method) -> Result<()> {
+    order_at(provider, method, TxtOwner::Domain).await
+}
+
+/// The same, and says where texts go.
+pub async fn order_at(provider: impl DcvProvider + 'static, method: Method, txt: TxtOwner) -> Result<()> {
+    order_by(&builder(provider)?.build().await?, method, txt).await
+}
+
+/// The library, with all that examples have in common.
+pub fn builder(provider: impl DcvProvider + 'static) -> Result<DcvBuilder> {
     let client = certcentral::Client::builder(env("DIGICERT_API_KEY")?.into())
         .base_url(std::env::var("DCV_CA_URL").unwrap_or_else(|_| certcentral::US.to_owned()))
         .build()?;
@@ -41,12 +51,16 @@ pub async fn order(provider: impl DcvProvider + 'static, method: Method) -> Resu
     if let Ok(port) = std::env::var("DCV_HTTP_PORT") {
         settings.propagation.web_ports.0 = port.parse().context("DCV_HTTP_PORT")?;
     }
-    let dcv = Dcv::builder(client).provider(provider).dns(dns()?).settings(settings).build().await?;
+    Ok(Dcv::builder(client).provider(provider).dns(dns()?).settings(settings))
+}
 
+/// Orders by this one.
+pub async fn order_by(dcv: &Dcv, method: Method, txt: TxtOwner) -> Result<()> {
     let names = std::env::args().skip(1).map(|name| Ok(DnsName::parse(&name)?)).collect::<Result<Vec<_>>>()?;
     let key = PrivateKey::generate(KeyKind::EcdsaP256)?;
     let organization = env("DCV_ORGANIZATION")?.parse().context("DCV_ORGANIZATION")?;
-    let request = Request::new("ssl_basic", organization, names, &key)?.method(method);
+    let mut request = Request::new("ssl_basic", organization, names, &key)?.method(method);
+    request.placement.txt = txt;
     match dcv.issue(request).await? {
         Outcome::Issued(issued) => println!("{}", issued.chain.fullchain_pem()),
         other => anyhow::bail!("{other}"),

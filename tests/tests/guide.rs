@@ -26,7 +26,7 @@ use std::{
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 /// The ports in the guide's text.
-const PORTS: &[&str] = &["8443", "8053", "8444", "8054", "8080", "8081", "9464"];
+const PORTS: &[&str] = &["8443", "8053", "8444", "8054", "8080", "8081", "9464", "5432"];
 /// So long may a chapter take before it counts as hanging.
 const DEADLINE: Duration = Duration::from_secs(300);
 /// The page that the program writes itself.
@@ -225,7 +225,7 @@ impl Drop for Shell {
 fn program() -> PathBuf {
     let own = std::env::current_exe().expect("this test");
     let program = own.ancestors().nth(2).expect("target/PROFILE").join("dcv");
-    assert!(program.exists(), "{} is not there; cargo build -p dcv", program.display());
+    assert!(program.exists(), "{} is not there; cargo build -p dcv --features postgres", program.display());
     program
 }
 
