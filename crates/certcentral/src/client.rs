@@ -28,6 +28,8 @@ pub const EU: &str = "https://certcentral.digicert.eu/services/v2";
 
 /// No pause is longer, whoever asks for it.
 const LONGEST_PAUSE: Duration = Duration::from_secs(600);
+/// A pause that people notice.
+const LONG: Duration = Duration::from_secs(10);
 /// No pause of ours after a 429 is longer: the shorter of the windows may have room again before the longer one has.
 const LONGEST_LIMITED: Duration = Duration::from_secs(60);
 /// How long a connection may take. One that was never made has sent nothing, which is worth knowing of an order.
@@ -319,7 +321,12 @@ impl Inner {
             if failed >= retries.attempts {
                 return result;
             }
-            tracing::warn!(call = call.name(), %error, ?wait, "trying again");
+            // By a target of its own, for whoever looks at a program that seems to stand still and shows no other warnings.
+            if wait >= LONG {
+                tracing::warn!(target: "certcentral::wait", call = call.name(), %error, ?wait, "trying again");
+            } else {
+                tracing::warn!(call = call.name(), %error, ?wait, "trying again");
+            }
             tokio::time::sleep(wait).await;
         }
     }

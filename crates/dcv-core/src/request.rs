@@ -99,6 +99,10 @@ pub struct Request {
     /// has decided the same, and this one does not begin. `None`: any number will do.
     #[serde(default)]
     pub earlier: Option<u64>,
+    /// Providers that were chosen for this run beside its owner's usual routes, as `SUFFIX=PROVIDER`. For whoever makes the router of
+    /// those who go on with it; it is not read here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<String>,
     /// What is sent to the CA: organization, validity and all else. Names, method and the run's id are filled in from
     /// the fields above when the order is placed.
     pub order: NewOrder,
@@ -170,6 +174,7 @@ impl Request {
             deploy: None,
             label: None,
             earlier: None,
+            routes: Vec::new(),
             order,
         })
     }
@@ -204,6 +209,7 @@ impl Request {
             deploy: None,
             label: None,
             earlier: None,
+            routes: Vec::new(),
             order: NewOrder::default(),
         })
     }
@@ -329,7 +335,8 @@ impl Request {
     }
 
     /// The domains that the CA will probably want proved, before it has said so, each once.
-    pub(crate) fn expected_domains(&self) -> Vec<&str> {
+    #[must_use]
+    pub fn expected_domains(&self) -> Vec<&str> {
         let scope = self.order.certificate_dcv_scope.as_ref();
         let mut domains: Vec<&str> = self.names.iter().map(|name| self.domain_of(name, scope)).collect();
         domains.sort_unstable();

@@ -59,6 +59,8 @@ pub(crate) struct Config {
     /// Certificates to keep, by their labels.
     pub(crate) certificates: BTreeMap<String, Kept>,
     pub(crate) keep: Keep,
+    /// Whether there is a file.
+    found: bool,
 }
 
 #[derive(Default, Deserialize)]
@@ -291,7 +293,7 @@ impl Config {
             Some(path) => path.to_owned(),
             None => match usual_places().into_iter().find(|path| path.is_file()) {
                 Some(path) => path,
-                None => return Self::parse("", Path::new("dcv.toml")),
+                None => return Ok(Self { found: false, ..Self::parse("", Path::new("dcv.toml"))? }),
             },
         };
         let text = std::fs::read_to_string(&path).map_err(|error| {
@@ -339,7 +341,29 @@ impl Config {
             let message = format!("{} and {} contradict each other; keep one of them", first.0, second.0);
             return Err(Failure::usage(&format!("{}: defaults", path.display()), message));
         }
-        Ok(Self { ca, defaults, state, dns, propagation, providers, routes, contacts, webhook, certificates, keep })
+        Ok(Self {
+            ca,
+            defaults,
+            state,
+            dns,
+            propagation,
+            providers,
+            routes,
+            contacts,
+            webhook,
+            certificates,
+            keep,
+            found: true,
+        })
+    }
+
+    /// What to do about something that was not given; says where a configuration was looked for, where there is none.
+    pub(crate) fn not_given(&self, way_out: &str) -> String {
+        if self.found {
+            return format!("none is given; {way_out}");
+        }
+        let places: Vec<String> = usual_places().iter().map(|path| path.display().to_string()).collect();
+        format!("none is given, and there is no dcv.toml (looked for {}); {way_out}", places.join(", "))
     }
 
     /// A secret that stands in the file itself makes the file a secret.

@@ -33,7 +33,7 @@ use crate::{
     exit::{Code, Failure, Result},
     journal,
     request::read_names,
-    run::{interruptible, names_of_run},
+    run::{interruptible, read_run},
     show::{CARE, GOOD, Screen},
     status::Board,
     supervisor::Supervised,
@@ -456,14 +456,18 @@ impl Keeper {
                 Some(kept) => {
                     let of_kept = read_names(&kept.names)?;
                     for name in &of_kept {
-                        overrides.extend(kept.provider.iter().map(|provider| format!("{}={provider}", name.base())));
+                        let method = kept.method.unwrap_or(config.defaults.method);
+                        let domain = method.domain_of(name, config.defaults.scope.as_ref());
+                        overrides.extend(kept.provider.iter().map(|provider| format!("{domain}={provider}")));
                     }
                     names.extend(of_kept);
                 }
                 None => names.extend(read_names(std::slice::from_ref(&task.label))?),
             }
             if let Act::Resume { run } = &task.act {
-                names.extend(names_of_run(&**journal, run).await?);
+                let request = read_run(&**journal, run).await?.request;
+                names.extend(request.names);
+                overrides.extend(request.routes);
             }
         }
         let dns = config.dns()?;

@@ -138,9 +138,10 @@ fn trace(global: &args::Global, runtime: &tokio::runtime::Handle) -> Traces {
     traces
 }
 
-/// Directives match the beginnings of targets, and all our crates are called `dcv…` or `certcentral…`.
+/// Directives match the beginnings of targets, and all our crates are called `dcv…` or `certcentral…`. What makes us wait for long
+/// is always said.
 fn filter(level: &str) -> String {
-    format!("error,dcv={level},certcentral={level}")
+    format!("error,dcv={level},certcentral={level},certcentral::wait=warn")
 }
 
 #[cfg(test)]

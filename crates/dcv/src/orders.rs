@@ -36,8 +36,7 @@ pub(crate) async fn orders(config: &Config, screen: Screen, command: &OrderComma
             };
             let mails: Vec<DomainEmail> = emails.iter().map(mail).collect();
             client.resend_order_emails(OrderId(*order), &mails, None).await?;
-            screen
-                .result(format!("{} mails are on their way", mails.len()), json!({ "result": "sent", "mails": mails }));
+            screen.result(format!("mails on their way: {}", mails.len()), json!({ "result": "sent", "mails": mails }));
             Ok(Code::Done)
         }
         OrderCommand::Method { order, method } => {

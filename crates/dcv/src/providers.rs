@@ -46,6 +46,25 @@ macro_rules! kinds {
     };
 }
 
+/// Types that a program may have been built without; each is the feature's name, too.
+pub(crate) const FEATURES: &[&str] = &[
+    "acmedns",
+    "akamai",
+    "azure",
+    "cloudflare",
+    "desec",
+    "digitalocean",
+    "gandi",
+    "gcloud",
+    "hetzner",
+    "infoblox",
+    "linode",
+    "ns1",
+    "ovh",
+    "route53",
+    "storage",
+];
+
 /// Every kind there is.
 pub(crate) const KINDS: &[Kind] = kinds![
     dcv_rfc2136,

@@ -67,7 +67,7 @@ impl Wanted {
     /// An order of its own.
     pub(crate) async fn order(config: &Config, names: &[String], args: &args::Order) -> Result<Self> {
         let Some(product) = args.product.as_ref().or(config.defaults.product.as_ref()) else {
-            let way_out = "none is given; use --product or defaults.product, e.g. ssl_basic";
+            let way_out = config.not_given("use --product or defaults.product, e.g. ssl_basic");
             return Err(Failure::usage("product", way_out));
         };
         let organization = match (&args.organization_file, args.organization.as_ref(), &config.defaults.organization) {
@@ -78,7 +78,7 @@ impl Wanted {
             },
             (None, None, None) => {
                 let way_out =
-                    "none is given; use --organization or defaults.organization, its number or name in CertCentral";
+                    config.not_given("use --organization or defaults.organization, its number or name in CertCentral");
                 return Err(Failure::usage("organization", way_out));
             }
         };

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, future::Future, path::Path, sync::Arc, time::Du
 
 use certcentral::{OrderId, OrderStatus};
 use dcv_core::{
-    Dcv, Error, Outcome, Purpose, RunId,
+    Dcv, Error, Outcome, Purpose, Request, RunId,
     certificate::{CERT_FILE, CHAIN_FILE, FULLCHAIN_FILE, KEY_FILE},
     journal::{Journal, JournalError, Stamped, Which, each_run},
     name::DnsName,
@@ -113,6 +113,7 @@ pub(crate) async fn carry_out(
     let journal = journal::open(config).await?;
     let dcv = builder.journal(Arc::clone(&journal)).build().await?;
     let _listener = listen(config, &dcv).await?;
+    prepared.request.routes = routes_of(&prepared.request, &way.provider);
     prepared.write_key()?;
     let undo = prepared.undo();
     let run = RunId::new(Timestamp::now());
@@ -156,6 +157,12 @@ pub(crate) async fn resume(config: &Config, screen: Screen, args: &args::Resume)
         return Ok(Code::Done);
     };
     let progress = screen.progress(runs.len() > 1);
+    let mut ended = BTreeSet::new();
+    for run in &runs {
+        ended.extend(
+            read_run(&*journal, run).await.ok().filter(|run| run.end.is_some() && !run.closed).map(|run| run.id),
+        );
+    }
     let dcv = take_up(config, &journal, &runs, &args.provider, args.wait, &progress).await?;
     let _listener = listen(config, &dcv).await?;
     let results = interruptible(join_all(runs.iter().map(|run| dcv.resume(run)))).await;
@@ -166,6 +173,16 @@ pub(crate) async fn resume(config: &Config, screen: Screen, args: &args::Resume)
     };
     let mut worst = Code::Done;
     for (run, result) in runs.iter().zip(results) {
+        // Of one that had ended before only what it has left behind was to be done.
+        if ended.contains(run) && matches!(result, Err(Error::Ended(_))) {
+            let left = close_books(&dcv, run).await;
+            screen.result(
+                format!("run {run} is tidied up"),
+                json!({ "result": "tidied", "run": run, "left_behind": left }),
+            );
+            worst = worse(worst, left_behind(screen, run, &left));
+            continue;
+        }
         let code = match conclude(&dcv, screen, run, Some(result)).await {
             Ok(code) => code,
             Err(failure) if runs.len() == 1 => return Err(failure),
@@ -203,6 +220,7 @@ pub(crate) async fn cancel(config: &Config, screen: Screen, args: &args::Cancel)
 /// Lists runs, or tells all of one.
 pub(crate) async fn status(config: &Config, screen: Screen, args: &args::Status) -> Result<Code> {
     let mut known: Vec<(Run, Vec<Stamped>)> = Vec::new();
+    let mut free = BTreeSet::new();
     if let Some(journal) = journal::open_if_any(config).await? {
         let ids = match args.run.as_ref().map(|wanted| wanted.parse::<RunId>()) {
             // An order's number would do for a run's id, too; which it is the journal says.
@@ -211,6 +229,7 @@ pub(crate) async fn status(config: &Config, screen: Screen, args: &args::Status)
             None => journal.runs(if args.all { Which::All } else { Which::Open }).await?,
         };
         each_run(&*journal, &ids, |run, entries| known.push((run, entries))).await?;
+        free.extend(journal.runs(Which::Free).await?);
     }
     if let Some(wanted) = &args.run {
         let is_it = |run: &Run| run.id.as_str() == wanted || run.order_id.is_some_and(|id| id.to_string() == *wanted);
@@ -219,17 +238,17 @@ pub(crate) async fn status(config: &Config, screen: Screen, args: &args::Status)
                 format!("`{wanted}` is neither a run nor an order of the journal; `dcv status --all` lists them");
             return Err(Failure::usage("run", message));
         };
-        let mut json = describe(run, entries);
+        let mut json = describe(run, entries, &free);
         json["entries"] = json!(entries);
-        screen.result(in_full(screen, run, entries), json);
+        screen.result(in_full(screen, run, entries, &free), json);
         return Ok(Code::Done);
     }
-    let rows: Vec<Value> = known.iter().map(|(run, entries)| describe(run, entries)).collect();
+    let rows: Vec<Value> = known.iter().map(|(run, entries)| describe(run, entries, &free)).collect();
     let table: Vec<Vec<String>> = known
         .iter()
         .map(|(run, entries)| {
             let order = run.order_id.map_or_else(|| "-".to_owned(), |id| id.to_string());
-            vec![run.id.to_string(), order, names(run), run.stage().to_owned(), who_must_act(run, entries)]
+            vec![run.id.to_string(), order, names(run), run.stage().to_owned(), who_must_act(run, entries, &free)]
         })
         .collect();
     let nothing = if args.all { "no runs" } else { "no open runs" };
@@ -239,10 +258,21 @@ pub(crate) async fn status(config: &Config, screen: Screen, args: &args::Status)
 
 // ---- parts
 
-/// The names of a run of the journal.
-pub(crate) async fn names_of_run(journal: &dyn Journal, id: &RunId) -> Result<Vec<DnsName>> {
-    let run = Run::fold(id.clone(), &journal.read(id).await?).ok_or_else(|| JournalError::Unknown(id.clone()))?;
-    Ok(run.request.names)
+/// What the journal says of a run, for whoever goes on with it.
+pub(crate) async fn read_run(journal: &dyn Journal, id: &RunId) -> Result<Run> {
+    Ok(Run::fold(id.clone(), &journal.read(id).await?).ok_or_else(|| JournalError::Unknown(id.clone()))?)
+}
+
+/// Providers that were chosen on the command line, as routes of the domains that are proved: other runs may be gone on with at the same time.
+fn routes_of(request: &Request, chosen: &[String]) -> Vec<String> {
+    let domains = request.expected_domains();
+    let (of_suffix, of_all): (Vec<&String>, Vec<&String>) = chosen.iter().partition(|one| one.contains('='));
+    let of_all = |domain: &&str| of_all.iter().map(|provider| format!("{domain}={provider}")).collect::<Vec<_>>();
+    let mut routes: Vec<String> = domains.iter().flat_map(of_all).collect();
+    routes.extend(of_suffix.into_iter().cloned());
+    routes.sort();
+    routes.dedup();
+    routes
 }
 
 /// Listens to the CA's webhook, if there is one, for runs that follow their orders.
@@ -260,12 +290,14 @@ async fn take_up(
     wait: Option<Duration>,
     progress: &Progress,
 ) -> Result<Dcv> {
-    let mut names: Vec<DnsName> = Vec::new();
+    let (mut names, mut routes): (Vec<DnsName>, Vec<String>) = Default::default();
     for id in runs {
-        names.extend(names_of_run(&**journal, id).await?);
+        let request = read_run(&**journal, id).await?.request;
+        names.extend(request.names);
+        routes.extend(request.routes);
     }
     let dns: Dns = config.dns()?;
-    let router = config.router(&names, providers, &dns).await?;
+    let router = config.router(&names, if providers.is_empty() { &routes } else { providers }, &dns).await?;
     Ok(Dcv::builder(config.client().await?)
         .router(router)
         .dns(dns)
@@ -414,15 +446,16 @@ fn names(run: &Run) -> String {
 }
 
 /// Somebody else while the last thing that happened was that we wait for them; else whoever runs this program.
-fn who_must_act(run: &Run, entries: &[Stamped]) -> String {
+fn who_must_act(run: &Run, entries: &[Stamped], free: &BTreeSet<RunId>) -> String {
     match entries.last().map(|stamped| &stamped.entry) {
         _ if run.closed => "nobody".to_owned(),
+        _ if !free.contains(&run.id) => "nobody: a process is working on it".to_owned(),
         Some(Entry::Waiting(waiting)) => format!("{}: {}", waiting.on, waiting.what),
         _ => format!("you: dcv resume {}", run.id),
     }
 }
 
-fn describe(run: &Run, entries: &[Stamped]) -> Value {
+fn describe(run: &Run, entries: &[Stamped], free: &BTreeSet<RunId>) -> Value {
     let waiting = match entries.last().map(|stamped| &stamped.entry) {
         Some(Entry::Waiting(waiting)) if !run.closed => Some(waiting),
         _ => None,
@@ -432,7 +465,7 @@ fn describe(run: &Run, entries: &[Stamped]) -> Value {
         "began": run.began.to_string(),
         "open": !run.closed,
         "stage": run.stage(),
-        "who_must_act": who_must_act(run, entries),
+        "who_must_act": who_must_act(run, entries, free),
         "waiting": waiting,
         "purpose": run.request.purpose,
         "product": run.request.product,
@@ -449,12 +482,12 @@ fn describe(run: &Run, entries: &[Stamped]) -> Value {
     })
 }
 
-fn in_full(screen: Screen, run: &Run, entries: &[Stamped]) -> String {
+fn in_full(screen: Screen, run: &Run, entries: &[Stamped], free: &BTreeSet<RunId>) -> String {
     let mut lines: Vec<(String, String)> = Vec::new();
     let mut say = |label: &str, text: String| lines.push((label.to_owned(), text));
     say("run", run.id.to_string());
     say("stage", run.stage().to_owned());
-    say("to act", who_must_act(run, entries));
+    say("to act", who_must_act(run, entries, free));
     say("began", run.began.to_string());
     say("names", run.request.names.iter().map(DnsName::as_str).collect::<Vec<_>>().join(", "));
     say("purpose", run.request.purpose.name().to_owned());

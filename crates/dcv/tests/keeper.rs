@@ -280,6 +280,16 @@ async fn a_domain_that_waits_for_a_mail_to_be_read_keeps_no_certificate_from_its
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_certificates_own_provider_proves_the_domain_of_its_names() {
+    let bench = Bench::start().await;
+    let certificate = "[certificate.a]\nnames = [\"a.example.org\"]\nprovider = [\"corp\"]\nout = \"a\"\n";
+    bench.write("dcv.toml", &(bench.configuration() + certificate));
+    let ran = bench.run("run --once").await;
+    assert_eq!(ran.code, 0, "{}", ran.all());
+    check_files(&bench.path("a"), &bench.sandbox.root_pem(), &["a.example.org"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn kept_domains_are_proved_where_the_configuration_says() {
     let bench = Bench::start().await;
     let text = bench.configuration().replace("[defaults]\n", "[defaults]\ntxt = \"dnsauth\"\n");

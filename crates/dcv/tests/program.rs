@@ -202,6 +202,8 @@ async fn mistakes_are_found_before_anything_is_ordered() {
     fs::set_permissions(bench.path("readable.toml"), fs::Permissions::from_mode(0o644)).expect("a mode");
     bench.write("down.toml", &good.replace(&bench.sandbox.base_url(), "http://127.0.0.1:1/services/v2"));
 
+    bench.write("tipe.toml", "[provider.a]\ntipe = \"powerdns\"\n");
+    bench.write("unbuilt.toml", "[provider.a]\ntype = \"route53\"\n");
     let table: &[(&str, i32, &[&str])] = &[
         ("", 2, &["Usage"]),
         ("issue", 2, &["NAME"]),
@@ -218,6 +220,8 @@ async fn mistakes_are_found_before_anything_is_ordered() {
         ("issue www.example.net", 2, &["`example.net`", "route", "TXT record"]),
         ("issue www.example.com --provider crop", 2, &["--provider: ", "`crop`", "did you mean `corp`"]),
         ("issue www.example.com --provider www.example.com=crop", 2, &["--provider: ", "`crop`"]),
+        ("issue www.example.com --config tipe.toml", 2, &["tipe.toml:1: provider.a", "is `tipe` meant to be it?"]),
+        ("issue www.example.com --config unbuilt.toml", 2, &["`route53`", "--features route53", "plugin"]),
         ("issue --csr cut.csr", 2, &["--csr: `cut.csr`", "CSR"]),
         ("issue --csr nowhere.csr", 2, &["--csr: `nowhere.csr` cannot be read", "check the path"]),
         ("issue a.example.com --csr two.csr", 2, &["csr: ", "also names b.example.com"]),
@@ -334,6 +338,20 @@ async fn a_run_that_was_killed_is_resumed() {
     assert_eq!(bench.sandbox.orders(), 1);
     assert_eq!(bench.server.records(), [""; 0]);
     assert_eq!(bench.run("resume --all").await.stdout.trim(), "no open runs");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_was_chosen_for_a_run_is_its_provider_also_when_it_is_gone_on_with() {
+    let bench = Bench::with(|account| account.approval = Approval::Required).await;
+    let mut child = bench.start_until("issue shop.example.org --provider corp --json", "\"waiting\"").await;
+    let status = bench.run("status --json").await.last();
+    let who = status["runs"][0]["who_must_act"].as_str().expect("somebody").to_owned();
+    assert!(who.contains("a process is working on it"), "{who}");
+    child.kill().await.expect("killed");
+    bench.approve_everything().await;
+    let ran = bench.run("resume --all --json").await;
+    assert_eq!(ran.code, 0, "{}", ran.all());
+    assert_eq!((bench.sandbox.orders(), bench.server.records()), (1, Vec::new()));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,7 +10,7 @@ use toml::{
 use super::Provider;
 use crate::{
     exit::{Failure, Result, did_you_mean},
-    providers::{self, KINDS},
+    providers::{self, FEATURES, KINDS},
 };
 
 const SECRET_FORMS: &str = "a secret is written { env = \"NAME\" }, { file = \"PATH\" }, { credential = \"NAME\" }, { command = [\"PROGRAM\"] } or \"…\"";
@@ -39,11 +39,22 @@ impl<'t> Document<'t> {
             let known = || KINDS.iter().map(|kind| kind.descriptor.id);
             let types = known().collect::<Vec<_>>().join(", ");
             let Some(id) = table.remove("type") else {
-                return Err(Failure::usage(&place, format!("`type` is missing; give one of {types}")));
+                let meant = table
+                    .keys()
+                    .map(|key| key.get_ref().as_ref())
+                    .find(|key: &&str| !did_you_mean(key, ["type"]).is_empty());
+                let near = meant.map(|key| format!(" (is `{key}` meant to be it?)")).unwrap_or_default();
+                return Err(Failure::usage(&place, format!("`type` is missing{near}; give one of {types}")));
             };
             let Some(kind) = id.get_ref().as_str().and_then(providers::find) else {
                 let given = id.get_ref().as_str().unwrap_or("");
                 let at = self.place(id.span(), &format!("{field}.type"));
+                if FEATURES.contains(&given) {
+                    let message = format!(
+                        "this dcv is built without `{given}`: build it with `--features {given}`, or load it as a plugin (type = \"plugin\")"
+                    );
+                    return Err(Failure::usage(&at, message));
+                }
                 let near = did_you_mean(given, known());
                 return Err(Failure::usage(&at, format!("`{given}` is no type of provider{near}; use one of {types}")));
             };
