@@ -98,6 +98,24 @@ async fn what_has_to_be_approved_waits_for_an_approver_and_comes_home() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_approved_while_somebody_waits_for_it_comes_home_at_once() {
+    let again = Again::start(Approval::Required).await;
+    let asked = tokio::spawn({
+        let (dcv, more) = (again.dcv.clone(), again.more("reissue"));
+        async move { dcv.issue(more).await }
+    });
+    let client = again.world.address().client();
+    let waits = async {
+        while client.requests(Some(&RequestStatus::Pending)).await.expect("listed").is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), waits).await.expect("it has to be approved");
+    again.decide(&RequestStatus::Approved, "fine").await;
+    issued(asked.await.expect("it has come to its end"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_approved_ends_with_the_reason() {
     for purpose in ["reissue", "duplicate"] {
         let again = Again::start(Approval::Required).await;

@@ -106,6 +106,18 @@ async fn a_command_ends_with_whoever_runs_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_command_said_last_is_told() {
+    let (world, folder) = (World::start(&[ZONE]).await, tempfile::tempdir().expect("a folder"));
+    let dcv = world.address().dcv().build().await.expect("it builds");
+    let script = "echo x >> tries; seq 9999 >&2; echo the disk is full >&2; echo >&2; exit 3";
+    let outcome = dcv.issue(deployed(folder.path(), script, Duration::from_secs(60))).await;
+    let Ok(Outcome::Waiting(waiting)) = outcome else { panic!("somebody has to look at it: {outcome:?}") };
+    assert!(waiting.what.contains("exit status: 3: the disk is full;"), "{waiting}");
+    let tries = std::fs::read_to_string(folder.path().join("tries")).expect("it was run");
+    assert_eq!(tries.lines().count(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_command_that_cannot_be_run_is_named() {
     let (world, folder) = (World::start(&[ZONE]).await, tempfile::tempdir().expect("a folder"));
     let dcv = world.address().dcv().build().await.expect("it builds");

@@ -198,6 +198,24 @@ async fn an_organization_that_is_not_validated_is_waited_for_without_records_lyi
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_order_that_somebody_cancels_in_certcentral_is_over_and_nobody_is_waited_for() {
+    let world = World::start(&[ZONE]).await;
+    let settings = Settings { wait: Duration::from_millis(500), ..impatient() };
+    let dcv = world.address().dcv().settings(settings).build().await.expect("it builds");
+    let (run, _) = waits(&dcv, PENDING_ORGANIZATION).await;
+    let client = world.address().client();
+    let order = client.orders(&[], 10, 0).await.expect("listed").items.remove(0).id;
+    let waiting = dcv.waits_for(order).await.expect("asked").expect("somebody is waited for");
+    assert_eq!(waiting.on, Actor::OrganizationValidation, "{waiting}");
+
+    client.cancel_order(order, "by hand").await.expect("canceled");
+    assert_eq!(dcv.waits_for(order).await.expect("asked"), None);
+    let error = dcv.resume(&run).await.expect_err("it is over").to_string();
+    assert!(error.contains("by somebody else, in CertCentral"), "{error}");
+    assert!(dcv.runs(Which::Open).await.expect("the journal is read").is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_domain_whose_validation_ends_while_people_take_their_time_is_proved_anew() {
     let world = World::start_with(&[ZONE], |config| config.dcv_reuse_days = Some(1)).await;
     let settings = Settings { wait: Duration::from_secs(3), ..impatient() };
