@@ -45,7 +45,7 @@ pub enum Error {
     Api(#[from] certcentral::Error),
     /// The order was sent and it is not known what came of it.
     #[error(
-        "the order of run {run} was sent, but whether CertCentral has it could not be found out ({cause}); it is not sent again: `dcv resume {run}` looks again, `dcv cancel {run}` gives it up"
+        "the order of run {run} was sent, but whether CertCentral has it could not be found out ({cause}); `dcv resume {run}` looks again, `dcv cancel {run}` gives it up"
     )]
     OutcomeUnknown {
         /// The run.

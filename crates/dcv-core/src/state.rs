@@ -28,6 +28,13 @@ pub const RENEW_VALUE_BEFORE: SignedDuration = SignedDuration::from_hours(36);
 /// How long values that are about to end are made do with before they are asked for again: the CA may go on telling the same ones.
 const ASK_AGAIN: SignedDuration = SignedDuration::from_mins(10);
 
+/// How often an order is sent at most while it may be that the CA's lists are only behind. One that is not found after its answer was
+/// lost is sent once more; where that is lost, too, something is wrong that sending does not mend, and each could be an order that is
+/// paid for.
+const SENT_AT_MOST: u32 = 2;
+/// Lists are not behind for so long.
+const BEHIND: SignedDuration = SignedDuration::from_hours(24);
+
 /// Names a run, and its order at the CA: it is sent as `alternative_order_id`, by which an order is found again after
 /// an answer was lost.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -400,6 +407,12 @@ impl Run {
             Entry::Canceled { reason } => self.end = Some(End::Canceled(reason)),
             Entry::Closed => self.closed = true,
         }
+    }
+
+    /// Whether an order that was looked for in vain may be sent once more at this moment.
+    #[must_use]
+    pub fn may_be_sent_again(&self, now: Timestamp) -> bool {
+        self.sent < SENT_AT_MOST || self.placing_since.is_some_and(|since| now.duration_since(since) >= BEHIND)
     }
 
     /// The challenges whose domain the CA has not accepted yet.

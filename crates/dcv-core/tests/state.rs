@@ -203,6 +203,16 @@ fn what_cannot_be_taken_back_keeps_the_run_open_and_the_certificate_coming() {
 }
 
 #[test]
+fn an_order_whose_answers_are_lost_is_sent_twice_and_then_once_a_day() {
+    let sent = |times: usize| run(false, &vec![Entry::Placing; times]);
+    let in_hours = |hours| Timestamp::now() + SignedDuration::from_hours(hours);
+    assert!(sent(1).may_be_sent_again(in_hours(0)));
+    assert!(!sent(2).may_be_sent_again(in_hours(0)) && !sent(2).may_be_sent_again(in_hours(23)));
+    assert!(sent(2).may_be_sent_again(in_hours(25)));
+    assert!(!sent(9).may_be_sent_again(in_hours(0)));
+}
+
+#[test]
 fn a_value_is_renewed_before_it_ends() {
     let now = Timestamp::now() + SignedDuration::from_mins(11);
     let step_at = |now: Timestamp, life: SignedDuration| {

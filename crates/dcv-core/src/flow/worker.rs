@@ -22,10 +22,6 @@ use crate::{
     state::{self, End, Entry, Run, RunId, Step, Tidying, Waiting},
 };
 
-/// How often an order is sent at most. One that is not found after its answer was lost is sent once more; where that is lost, too, something
-/// is wrong that sending does not mend, and each could be an order that is paid for.
-const SENT_AT_MOST: u32 = 2;
-
 /// How a call of [`Worker::drive`] came to its end.
 #[expect(clippy::large_enum_variant, reason = "one for each run")]
 pub(super) enum Finished {
@@ -305,6 +301,8 @@ impl<'a> Worker<'a> {
             sleep(if last { pause_now } else { pause_now.min(until - Instant::now()) }).await;
             pause = (pause * 2).min(Duration::from_secs(10));
         };
+        // A wrong clock lets no day pass.
+        let now = if self.dcv.client.clock_error().is_some() { since } else { Timestamp::now() };
         match found {
             Some(Found { order_id, status, certificate_id, request_id }) => {
                 let needs_approval = status == OrderStatus::NeedsApproval || request_id.is_some();
@@ -328,10 +326,13 @@ impl<'a> Worker<'a> {
                     self.record(Entry::Canceled { reason }).await?;
                     Ok(Progress::Made)
                 }
-                None if self.run.sent < SENT_AT_MOST => self.place().await,
+                None if self.run.may_be_sent_again(now) => self.place().await,
                 None => Err(Error::OutcomeUnknown {
                     run: self.run.id.clone(),
-                    cause: format!("it was sent {} times, each answer was lost, and none is listed", self.run.sent),
+                    cause: format!(
+                        "it was sent {} times, each answer was lost and none is listed; a day later it counts as never placed",
+                        self.run.sent
+                    ),
                 }),
             },
         }

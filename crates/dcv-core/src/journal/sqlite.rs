@@ -8,6 +8,7 @@
 use std::{
     fs::{File, TryLockError},
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
@@ -203,9 +204,19 @@ fn connect(path: &Path) -> Result<Connection, String> {
     Ok(connection)
 }
 
+/// How long the file is waited for while others have it.
+const BUSY: Duration = Duration::from_secs(30);
+
 fn prepare(connection: &Connection) -> rusqlite::Result<()> {
-    connection.busy_timeout(std::time::Duration::from_secs(30))?;
-    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.busy_timeout(BUSY)?;
+    // Where two processes make a new file a WAL at the same moment, SQLite does not wait, whatever it was told.
+    let until = Instant::now() + BUSY;
+    while let Err(error) = connection.pragma_update(None, "journal_mode", "WAL") {
+        if error.sqlite_error_code() != Some(rusqlite::ErrorCode::DatabaseBusy) || Instant::now() > until {
+            return Err(error);
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", "ON")
 }
